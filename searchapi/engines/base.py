@@ -1,0 +1,112 @@
+"""The engine port: what an engine must offer. It speaks `model` only: no DSL, no request, no HTTP status.
+
+Two small ports. `Engine` holds documents and searches them; `SystemStore` holds aliases and tasks (and, later, keys).
+An engine may assume that every Query and Operation it gets is valid for the index, with one exception: types of documents are
+checked inside its write transaction, by `documents.py`, because another process may have inferred a field meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from ..model import (
+    Document,
+    EngineHealth,
+    Expansion,
+    Filter,
+    IndexInfo,
+    IndexSettings,
+    IndexStats,
+    Operation,
+    Query,
+    Result,
+    SettingsChange,
+    Task,
+    WriteResult,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """Differences between engines, as data. `query.parse` checks them once; nothing else asks which engine it has."""
+
+    engine: str
+    relevance_cursor: bool = False  # a cursor in relevance order that neither skips nor repeats
+    partial_results: bool = False  # an answer with what was found by the deadline
+
+
+class Engine(Protocol):
+    """Raises IndexNotFound for any method that names an index which is not there, EngineUnavailable where the engine is away."""
+
+    capabilities: Capabilities
+
+    # indexes
+    def indexes(self) -> list[IndexInfo]: ...
+    def index(self, name: str) -> IndexInfo: ...
+    def create_index(self, name: str, settings: IndexSettings) -> IndexInfo:
+        """Raises IndexExists."""
+
+    def delete_index(self, name: str) -> None: ...
+    def update_settings(self, name: str, settings: IndexSettings, dry_run: bool = False) -> SettingsChange:
+        """Replace the settings. Searches go on with the old analysis until a rebuild, where one is needed, is done.
+        Raises Invalid where a field's type would change under documents that do not fit it."""
+
+    def stats(self, name: str) -> IndexStats: ...
+    def rebuild(self, name: str) -> None:
+        """Build the index anew from the documents, beside the one that answers; returns at once."""
+
+    # documents
+    def write(self, name: str, operations: Sequence[Operation]) -> WriteResult:
+        """Apply in order, in one transaction: each operation wholly or not at all, one Outcome each.
+        Raises StorageFull and then nothing was written."""
+
+    def get(self, name: str, id: str) -> Document:
+        """The newest acknowledged version. Raises DocumentNotFound."""
+
+    def scan(self, name: str, after: str | None = None, limit: int | None = None) -> Iterator[Document]:
+        """Documents in the order of their ids (by code point), those after `after`."""
+
+    def delete_where(self, name: str, filter: Filter, progress=lambda done: None) -> int:
+        """Wait for the seq that is current now, then delete what matches then and still matches. Returns how many."""
+
+    def wait(self, name: str, seq: int, timeout: float) -> bool:
+        """Whether searches saw `seq` within timeout seconds."""
+
+    # search
+    def search(self, name: str, query: Query) -> Result:
+        """Raises DeadlineExceeded."""
+
+    def expand(
+        self, name: str, word: str, fields: Sequence[str], kind: Literal["prefix", "typo"], distance: int = 1, limit: int = 20
+    ) -> list[Expansion]:
+        """Words of the index that `word` (analysed) begins, or that are within `distance` typos (Damerau-Levenshtein, the first
+        letter may differ), best first by (distance, frequency, word). Never the word itself."""
+
+    def frequency(self, name: str, word: str, fields: Sequence[str]) -> int:
+        """Documents that hold the analysed word as it stands in the field that has most of them."""
+
+    def health(self) -> EngineHealth: ...
+    def close(self) -> None: ...
+
+
+class SystemStore(Protocol):
+    """Aliases and tasks. An alias shares the namespace of indexes."""
+
+    def aliases(self) -> dict[str, str]: ...
+    def set_alias(self, alias: str, index: str) -> None: ...
+    def delete_alias(self, alias: str) -> None:
+        """Raises AliasNotFound."""
+
+    def resolve(self, name: str) -> str:
+        """An alias's index, or the name itself."""
+
+    def create_task(self, kind: str, index: str | None, detail: dict) -> Task: ...
+    def task(self, id: str) -> Task:
+        """Raises TaskNotFound."""
+
+    def tasks(self, index: str | None = None, limit: int = 50) -> list[Task]: ...
+    def update_task(self, id: str, **changes) -> None: ...
+    def claim_task(self) -> Task | None:
+        """Take the oldest queued task, or one left running by a worker that is gone; marks it running."""
