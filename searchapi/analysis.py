@@ -67,8 +67,8 @@ _ENGLISH = frozenset(
     "they them their theirs themselves what which who whom this that these those am is are was were be been being have has had "
     "having do does did doing would should could ought can will shall may might must a an the and but if or because as until while "
     "of at by for with about against between into through during before after above below to from up down in out on off over under "
-    "again further then once here there when where why how all any both each few more most other some such no nor not only own same "
-    "so than too very s t d m ll re ve don didn doesn isn aren wasn won".split()
+    "again further then once here there when where why how all any both each few more most other some such no nor not only own "
+    "same so than too very s t d m ll re ve don didn doesn isn aren wasn won".split()
 )
 
 
@@ -114,7 +114,8 @@ def _forms(match: re.Match) -> list[tuple[str, int, int]]:
     """(form, start, end) of one identifier: each run of camelCase as its parts together, and snake_case joined."""
     found, chunks = [], list(re.finditer(r"[A-Za-z0-9]+", match[0]))
     for chunk in chunks:
-        parts = [(p[0], match.start() + chunk.start() + p.start(), match.start() + chunk.start() + p.end()) for p in _PART.finditer(chunk[0])]
+        at = match.start() + chunk.start()
+        parts = [(part[0], at + part.start(), at + part.end()) for part in _PART.finditer(chunk[0])]
         if len(parts) > 1:
             found += parts
     if len(chunks) > 1:
