@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from difflib import get_close_matches
@@ -190,7 +190,7 @@ class _Checker:
             )
         elif kind is None:
             self.fault(name, at, "field_type", f"expected a JSON value, got {shown(value)}")
-        elif other := _overlapping(name, (*self.fields, *self.changed)):
+        elif other := overlapping(name, (*self.fields, *self.changed)):
             self.fault(name, at, "field_conflict", f"{other!r} is a field already; a field cannot be both a value and an object")
         elif len(self.fields) + len(self.changed.keys() - self.fields.keys()) >= MAX_FIELDS:
             self.fault(
@@ -252,7 +252,7 @@ def _origin(field: Field) -> str:
     )
 
 
-def _overlapping(name: str, names: Sequence[str]) -> str | None:
+def overlapping(name: str, names: Iterable[str]) -> str | None:
     """A field that is the parent or the child of `name`."""
     inside = name + "."
     return next((other for other in names if other.startswith(inside) or name.startswith(other + ".")), None)
