@@ -50,7 +50,7 @@ def decode(token: str, request: SearchRequest, info: IndexInfo) -> tuple[tuple[A
         if _checksum(payload) != raw[:_CHECKSUM]:
             raise _damaged()
         fingerprint, plan, values = orjson.loads(payload)
-    except ValueError:  # binascii.Error and orjson.JSONDecodeError are ValueErrors, and so is a list of another length
+    except (ValueError, TypeError):  # not base64 (binascii.Error), not JSON (orjson.JSONDecodeError), not a list of three
         raise _damaged() from None
     if fingerprint != _fingerprint(request, info):
         detail = "cursor: it belongs to another search; q, filter, sort, match and typo must stay as they were on the first page"

@@ -26,7 +26,7 @@ from .limits import Limits
 KINDS = ("terms", "ranges", "stats")
 _KEYS = ("field", "kind", "limit", "ranges", "exclude")
 _OPTIONS = ("limit:", "ranges:", "stats", "exclude")
-_FACET = re.compile(r"\s*([^(),]*?)\s*(?:\(([^()]*)\)\s*)?(?:,|\Z)")
+_FACET = re.compile(r"([^(),]*)(?:\(([^()]*)\)\s*)?(?:,|\Z)")
 _EXAMPLE = "kind,year(ranges: ..2000, 2000..),price(stats),tags(limit: 5, exclude)"
 
 
@@ -69,7 +69,7 @@ def _from_text(text: str, at: str) -> Iterator[dict[str, Any]]:
         if match is None:
             raise Invalid.at(at, "facets_syntax", f"facets, column {end + 1}: expected facets such as {_EXAMPLE}")
         end = match.end()
-        name, options = match.groups()
+        name, options = match[1].strip(), match[2]
         if not name:
             raise Invalid.at(at, "facets_syntax", f"facets, column {match.start() + 1}: expected a field's name")
         yield {"field": name, **(_options(options, at) if options is not None else {})}
@@ -98,7 +98,8 @@ def _options(text: str, at: str) -> dict[str, Any]:
             put("exclude", True)
         else:
             known = nearest(item, _OPTIONS)
-            raise Invalid.at(at, "facets_syntax", f"facets: expected limit: 5, ranges: 1..2, stats or exclude, found {shown(item)}{known}")
+            expected = "expected limit: 5, ranges: 1..2, stats or exclude"
+            raise Invalid.at(at, "facets_syntax", f"facets: {expected}, found {shown(item)}{known}")
     return options
 
 
@@ -135,7 +136,8 @@ def _facet(options: dict[str, Any], info: IndexInfo, limits: Limits, at: str, de
         raise Invalid.at(at, "facet_type", f"facets: {only}")
     for key, owner in (("limit", "terms"), ("ranges", "ranges")):
         if key in options and kind != owner:
-            raise Invalid.at(at, "facet_option", f'facets: {key} belongs to a facet of kind {owner}, and "{name}" is of kind {kind}')
+            other = f'{key} belongs to a facet of kind {owner}, and that of "{name}" is of kind {kind}'
+            raise Invalid.at(at, "facet_option", f"facets: {other}")
     exclude = options.get("exclude", False)
     if not isinstance(exclude, bool):
         raise Invalid.at(at, "wrong_type", f"facets: expected true or false at exclude, found {shown(exclude)}")

@@ -11,7 +11,6 @@ from typing import Any
 from ..documents import INTEGERS, parse_date
 from ..model import Field, IndexInfo
 
-
 ORDERED = frozenset({"integer", "float", "date"})  # types with ranges and statistics
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
