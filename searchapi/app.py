@@ -1,0 +1,42 @@
+"""The application: everything that is wired, in the order in which it happens to a request."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from flask import Flask
+
+from . import auth, config, incoming, logs, problems, routes
+from .config import Settings
+from .engines import open_engine
+from .engines.base import Engine, SystemStore
+from .search import SearchService
+from .services import Services
+
+
+def create_app(settings: Settings | None = None, engine: Engine | None = None, system: SystemStore | None = None) -> Flask:
+    """The Flask application. Without settings they are read; without an engine it is opened, so call this after the fork.
+    Raises SettingsError, and EngineUnavailable where the engine cannot be opened."""
+    settings = settings or config.load()
+    config.require_safe(settings)
+    if engine is None or system is None:
+        engine, system = open_engine(settings)
+
+    app = Flask("searchapi", static_folder=None, template_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.extensions["searchapi"] = Services(settings, engine, system, SearchService(engine, settings.limits), settings.limits)
+
+    logs.configure(settings)
+    incoming.init_app(app)
+    logs.init_app(app, settings)
+    problems.init_app(app)
+    auth.init_app(app, settings)
+    register_routes(app)
+    return app
+
+
+def register_routes(app: Flask) -> None:
+    """Every module of `routes/` defines `bp`."""
+    for found in sorted(pkgutil.iter_modules(routes.__path__), key=lambda module: module.name):
+        app.register_blueprint(importlib.import_module(f"{routes.__name__}.{found.name}").bp)

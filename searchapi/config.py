@@ -1,0 +1,313 @@
+"""Settings: one table, read once by python-decouple into a frozen `Settings`.
+
+A value comes from the environment, else from one file of `NAME=value` lines: `$CREDENTIALS_DIRECTORY/env` (systemd's
+LoadCredential), else `.env` in the working directory, else `.env` beside the package. `python -m searchapi.config env` prints `.env.example`, and
+`python -m searchapi.config docs` the table of docs/settings.md.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, make_dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from decouple import Config, RepositoryEmpty, RepositoryEnv
+
+from .query.limits import Limits
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used: its name, its value and what was expected, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row. default: as it would be typed. cast: text -> value, raising ValueError(what was expected)."""
+
+    name: str
+    default: str
+    cast: Callable[[str], Any]
+    help: str
+
+    def read(self, text: str) -> Any:
+        try:
+            return self.cast(text.strip())
+        except ValueError as error:
+            raise SettingsError(f"{self.name} is {text!r}, but it must be {error}.") from None
+
+
+# --------------------------------------------------------------------------------------------------------- casts
+
+
+def choice(*allowed: str) -> Callable[[str], str]:
+    def cast(text: str) -> str:
+        if text.lower() not in allowed:
+            raise ValueError(f"one of {', '.join(allowed)}")
+        return text.lower()
+
+    return cast
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    def cast(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+            raise ValueError(f"a whole number from {low} to {high}")
+        return int(text)
+
+    return cast
+
+
+def size(low: int = 1, high: int = 1 << 40) -> Callable[[str], int]:
+    """Bytes: `1048576`, or with a binary unit, `1MiB`."""
+    units = {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+
+    def cast(text: str) -> int:
+        number, unit = text[:-3].strip(), units.get(text[-3:].lower(), 0)
+        if not unit:
+            number, unit = text, 1
+        if not (number.isascii() and number.isdigit() and low <= int(number) * unit <= high):
+            raise ValueError(f"a number of bytes from {low} to {high}, as 1048576 or 1MiB")
+        return int(number) * unit
+
+    return cast
+
+
+def folder(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError("the path of a folder")
+    return Path(text).expanduser()
+
+
+def host(text: str) -> str:
+    if not text or any(c.isspace() or c in "/@" for c in text):
+        raise ValueError("an address or host name to listen on, as 127.0.0.1")
+    return text
+
+
+def engine_url(text: str) -> str:
+    if text.startswith(("opensearch:", "http:", "https:")):
+        raise ValueError("`embedded:`, for this release has no OpenSearch engine yet")
+    if text != "embedded:":
+        raise ValueError("`embedded:`")
+    return text
+
+
+# --------------------------------------------------------------------------------------------------------- table
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "ENVIRONMENT",
+        "development",
+        choice("development", "staging", "production"),
+        "`development` answers without keys, on the loopback address alone; `staging` and `production` refuse what has no key.",
+    ),
+    Setting("DATA_DIR", "./var", folder, "Where documents and indexes live. In production: absolute, and outside the code."),
+    Setting("ENGINE_URL", "embedded:", engine_url, "Which engine searches. `embedded:` is SQLite and tantivy in DATA_DIR."),
+    Setting("HOST", "127.0.0.1", host, "The address Gunicorn listens on, where systemd hands it no socket."),
+    Setting("PORT", "8000", integer(1, 65535), "The port Gunicorn listens on."),
+    Setting("WORKERS", "2", integer(1, 64), "Gunicorn's worker processes: one a core is a good start."),
+    Setting("THREADS", "4", integer(1, 64), "Threads in each worker."),
+    Setting("LOG_LEVEL", "info", choice("debug", "info", "warning", "error"), "The least severe level that is logged."),
+    Setting("LOG_QUERIES", "hash", choice("hash", "clear"), "Whether the log holds what people searched for, or a hash of it."),
+    Setting("MAX_BODY_BYTES", "32MiB", size(1024), "The longest request body."),
+    Setting("MAX_DOCUMENT_BYTES", "1MiB", size(256, 64 << 20), "The longest document, as JSON."),
+    Setting("MAX_DOCUMENTS", "100000", integer(1, 10_000_000), "The most documents in one request."),
+    Setting("MAX_PAGE", "1000", integer(1, 10_000), "The cap on `limit` + `offset` of a search; a cursor goes beyond it."),
+    Setting("DEFAULT_LIMIT", "20", integer(1, 1000), "Hits on a page where a search does not say."),
+    Setting("MAX_QUERY_LENGTH", "1000", integer(16, 10_000), "The longest `q`, in characters."),
+    Setting("MAX_FILTER_DEPTH", "20", integer(1, 100), "How deep parentheses and NOTs of a filter may nest."),
+    Setting("MAX_FACETS", "20", integer(1, 100), "The most facets in one search."),
+    Setting("DEFAULT_TIMEOUT_MS", "1000", integer(1, 600_000), "How long a search may take where it does not say."),
+    Setting("MAX_TIMEOUT_MS", "10000", integer(1, 600_000), "The longest `timeout_ms` that a search may ask for."),
+    Setting("WAIT_TIMEOUT_MS", "10000", integer(1, 25_000), "How long `refresh=wait_for` waits for the index to catch up."),
+    Setting("MIN_FREE_BYTES", "256MiB", size(0), "`check` warns when the disk of DATA_DIR has less free."),
+)
+
+_NAMES = frozenset(s.name for s in SETTINGS)
+_Values = make_dataclass(
+    "_Values",
+    [(s.name.lower(), Any, field(default=s.cast(s.default))) for s in SETTINGS],
+    frozen=True,
+    kw_only=True,
+)
+
+
+class Settings(_Values):
+    """One attribute a row of SETTINGS, in lower case: `settings.data_dir`. `Settings(port=9000)` takes the defaults else."""
+
+    @cached_property
+    def limits(self) -> Limits:
+        """The bounds that requests are checked against; those without a setting keep their defaults."""
+        shared = {name: getattr(self, name) for name in Limits.__dataclass_fields__ if hasattr(self, name)}
+        return Limits(**shared)
+
+    @property
+    def development(self) -> bool:
+        return self.environment == "development"
+
+
+# ------------------------------------------------------------------------------------------------------- reading
+
+
+def env_file() -> Path | None:
+    """The file that settings are read from, or None."""
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    places = [Path(credentials, "env")] if credentials else []
+    places += [Path.cwd() / ".env", CHECKOUT / ".env"]
+    return next((place for place in places if place.is_file()), None)
+
+
+def _repository(path: Path | None) -> RepositoryEmpty:
+    try:
+        return RepositoryEnv(str(path)) if path else RepositoryEmpty()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}.") from None
+
+
+def load(path: Path | None = None) -> Settings:
+    """The settings of the environment and of one file: `path`, else `env_file()`. Raises SettingsError."""
+    config = Config(_repository(path or env_file()))
+    return Settings(**{s.name.lower(): config(s.name, default=s.default, cast=s.read) for s in SETTINGS})
+
+
+# -------------------------------------------------------------------------------------------------------- checks
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One verdict. level: `ok`, `warning` (serves anyway) or `error` (must not serve so); `ok` is False for an error alone."""
+
+    name: str
+    level: Literal["ok", "warning", "error"]
+    detail: str
+
+    @property
+    def ok(self) -> bool:
+        return self.level != "error"
+
+
+def verdicts(settings: Settings) -> list[Check]:
+    """What speaks against these settings, from their values alone: unsafe or contradicting ones."""
+    s = settings
+    data = s.data_dir.absolute()
+    loopback = s.host in LOOPBACK
+    rules: list[tuple[bool, str, str, str]] = [
+        (
+            s.development and not loopback,
+            "HOST",
+            "error",
+            f"is {s.host}, but development answers without keys and so on the loopback address alone; use 127.0.0.1",
+        ),
+        (
+            s.environment == "production" and not loopback,
+            "HOST",
+            "error",
+            f"is {s.host}, but in production Nginx stands in front and Gunicorn listens on 127.0.0.1 or a unix socket",
+        ),
+        (
+            s.environment == "production" and not s.data_dir.is_absolute(),
+            "DATA_DIR",
+            "error",
+            f"is {s.data_dir}, but in production it must be absolute: /var/lib/searchapi",
+        ),
+        (
+            s.environment == "production" and data.is_relative_to(CHECKOUT),
+            "DATA_DIR",
+            "error",
+            f"is {data}, inside the code, where the next release would not find it; use /var/lib/searchapi",
+        ),
+        (s.environment == "production" and s.log_queries == "clear", "LOG_QUERIES", "warning", "writes what people search for"),
+        (s.environment == "production" and s.log_level == "debug", "LOG_LEVEL", "warning", "is debug: many lines a request"),
+        (s.default_limit > s.max_page, "DEFAULT_LIMIT", "error", f"is {s.default_limit}, above MAX_PAGE, {s.max_page}"),
+        (
+            s.default_timeout_ms > s.max_timeout_ms,
+            "DEFAULT_TIMEOUT_MS",
+            "error",
+            f"is {s.default_timeout_ms}, above MAX_TIMEOUT_MS, {s.max_timeout_ms}",
+        ),
+        (
+            s.max_document_bytes > s.max_body_bytes,
+            "MAX_DOCUMENT_BYTES",
+            "error",
+            f"is {s.max_document_bytes}, above MAX_BODY_BYTES, {s.max_body_bytes}",
+        ),
+    ]
+    return [Check(name, level, detail) for broken, name, level, detail in rules if broken]
+
+
+def require_safe(settings: Settings) -> None:
+    """Raise SettingsError with every error among the verdicts."""
+    errors = [f"{v.name} {v.detail}." for v in verdicts(settings) if not v.ok]
+    if errors:
+        raise SettingsError(" ".join(errors))
+
+
+def checks(settings: Settings, path: Path | None = None) -> list[Check]:
+    """Every setting and its verdict, then what was found on disk: the settings file's unknown names, the data folder, its space."""
+    against = verdicts(settings)
+    named = {v.name for v in against}
+    found = [Check(s.name, "ok", f"is {getattr(settings, s.name.lower())}") for s in SETTINGS if s.name not in named]
+    order = [s.name for s in SETTINGS]
+    found = sorted(found + against, key=lambda check: order.index(check.name))
+    path = path or env_file()
+    for name in getattr(_repository(path), "data", {}):
+        if name not in _NAMES and (near := difflib.get_close_matches(name, _NAMES, 1)):
+            found.append(Check(name, "warning", f"in {path} is not a setting; did you mean {near[0]}?"))
+    return [*found, _data_check(settings.data_dir), _space_check(settings)]
+
+
+def _existing(data_dir: Path) -> Path:
+    data_dir = data_dir.absolute()
+    return next(p for p in (data_dir, *data_dir.parents) if p.exists())
+
+
+def _data_check(data_dir: Path) -> Check:
+    place = _existing(data_dir)
+    if not place.is_dir():
+        return Check("data folder", "error", f"{place} is not a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        return Check("data folder", "error", f"{place} cannot be written by this user")
+    return Check("data folder", "ok", f"{data_dir.absolute()} {'is there' if place == data_dir.absolute() else 'will be made'}")
+
+
+def _space_check(settings: Settings) -> Check:
+    free = shutil.disk_usage(_existing(settings.data_dir)).free
+    level = "ok" if free >= settings.min_free_bytes else "warning"
+    return Check("disk space", level, f"{free >> 20} MiB free, MIN_FREE_BYTES is {settings.min_free_bytes >> 20} MiB")
+
+
+# ------------------------------------------------------------------------------------------------------ printing
+
+
+def example() -> str:
+    """The text of `.env.example`: every setting with its default, commented out."""
+    head = "# Settings of searchapi. Copy to .env and uncomment what should differ from its default.\n"
+    return head + "".join(f"\n# {s.help}\n# {s.name}={s.default}\n" for s in SETTINGS)
+
+
+def table() -> str:
+    """The table of docs/settings.md."""
+    rows = "".join(f"| `{s.name}` | `{s.default}` | {s.help} |\n" for s in SETTINGS)
+    return f"| Setting | Default | |\n|---|---|---|\n{rows}"
+
+
+def main(arguments: list[str]) -> int:
+    printers = {"env": example, "docs": table}
+    if len(arguments) != 1 or arguments[0] not in printers:
+        print("usage: python -m searchapi.config env|docs", file=sys.stderr)
+        return 2
+    print(printers[arguments[0]](), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,35 @@
+"""Gunicorn's settings: `gunicorn -c python:searchapi.gunicorn_conf searchapi.wsgi:app`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from searchapi import config, logs
+
+try:
+    settings = config.load()
+    config.require_safe(settings)
+except config.SettingsError as error:
+    sys.exit(f"searchapi cannot start: {error}")
+
+bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
+worker_class = "gthread"
+workers = settings.workers
+threads = settings.threads
+preload_app = False  # the engine must be opened after the fork
+control_socket_disable = True  # a user without a home cannot have one
+graceful_timeout = 30
+timeout = 60
+keepalive = 75
+limit_request_line = 8190
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # a slow disk must not make a worker look dead
+accesslog = None  # logs.py writes a line a request
+logconfig_dict = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"searchapi": {"()": logs.formatter, "settings": settings}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "searchapi", "stream": "ext://sys.stderr"}},
+    "loggers": {"gunicorn.error": {"level": settings.log_level.upper(), "handlers": ["stderr"], "propagate": False}},
+    "root": {"level": "WARNING", "handlers": []},
+}

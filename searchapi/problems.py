@@ -1,0 +1,116 @@
+"""Errors as answers: the one place that knows which HTTP status an exception means.
+
+Every error is RFC 9457 `application/problem+json`: `{type, title, status, detail, code, request_id, errors?}`, where `errors` is
+`[{pointer, code, detail}]`. `code` is stable and is what a program should look at; docs/errors.md lists them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from flask import Flask, Response, current_app
+from werkzeug.exceptions import HTTPException
+
+from . import exceptions, logs
+
+log = logging.getLogger("searchapi.problems")
+
+STATUSES: dict[type[exceptions.SearchAPIError], int] = {
+    exceptions.Unreadable: 400,
+    exceptions.NotFound: 404,
+    exceptions.Conflict: 409,
+    exceptions.VersionConflict: 412,
+    exceptions.TooLarge: 413,
+    exceptions.Invalid: 422,
+    exceptions.Unsupported: 422,
+    exceptions.EngineUnavailable: 503,
+    exceptions.SearchAPIError: 500,
+}
+
+# What HTTP itself refuses, before a route is reached or while its body is read: status -> code.
+HTTP_CODES: dict[int, str] = {
+    400: "unreadable",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "no_such_address",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media_type",
+    500: "internal_error",
+    503: "not_ready",
+}
+
+HTTP_DETAILS: dict[int, str] = {
+    404: "There is nothing at this address. Everything but /health, /health/ready and /db-health is under /v1.",
+    500: "Something went wrong here, not with your request. The log has it under this request_id.",
+}
+
+
+def status_of(error: exceptions.SearchAPIError) -> int:
+    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+
+
+def problem(
+    status: int, code: str, detail: str, *, errors: list[dict[str, Any]] | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A problem as an answer."""
+    body = {
+        "type": f"urn:searchapi:problem:{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": logs.request_id(),
+    }
+    if errors:
+        body["errors"] = errors
+    response = Response(orjson.dumps(body), status, headers, content_type="application/problem+json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _known(error: exceptions.SearchAPIError) -> Response:
+    status = status_of(error)
+    if status == 500:
+        return _unknown(error)
+    errors = [{"pointer": fault.pointer, "code": fault.code, "detail": fault.detail} for fault in error.errors]
+    retry = getattr(error, "retry_after", None)
+    headers = {"Retry-After": str(retry)} if status == 503 and retry else None
+    if status == 503:
+        log.warning("%s: %s", error.code, error.detail)
+    return problem(status, error.code, error.detail or "No more is known about it.", errors=errors, headers=headers)
+
+
+def _http(error: HTTPException) -> Response:
+    """Werkzeug's own errors: addresses, methods, body sizes. Redirects go out as they are."""
+    status = error.code or 500
+    if status < 400:
+        return error.get_response()
+    headers = {name: value for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")}
+    detail = error.description or ""
+    if status in HTTP_DETAILS:
+        detail = HTTP_DETAILS[status]
+    elif status == 405:
+        detail = f"This address answers {headers.get('Allow', 'nothing')} only."
+    elif status == 413:
+        detail = f"The body is longer than {current_app.config['MAX_CONTENT_LENGTH']} bytes; send it in parts."
+    return problem(status, HTTP_CODES.get(status, "refused"), detail, headers=headers)
+
+
+def _unknown(error: Exception) -> Response:
+    log.error("unhandled %s", type(error).__name__, exc_info=error)
+    return problem(500, HTTP_CODES[500], HTTP_DETAILS[500])
+
+
+def refused_batch(errors: list[dict[str, Any]], refused: int) -> Response:
+    """A batch of which nothing was accepted."""
+    return problem(422, "nothing_accepted", f"None of the {refused} documents was accepted.", errors=errors)
+
+
+def init_app(app: Flask) -> None:
+    app.register_error_handler(exceptions.SearchAPIError, _known)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _unknown)

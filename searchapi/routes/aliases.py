@@ -1,0 +1,39 @@
+"""Aliases: names that point at an index. Swapping one is atomic."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from .. import serialise
+from ..incoming import json_object, member, parameters
+from ..services import services
+
+bp = Blueprint("aliases", __name__, url_prefix="/v1/aliases")
+
+
+@bp.get("")
+def list_aliases() -> Response:
+    parameters()
+    known = services().system.aliases()
+    return serialise.answer({"aliases": [{"name": alias, "index": index} for alias, index in sorted(known.items())]})
+
+
+@bp.get("/<segment:alias>")
+def get_alias(alias: str) -> Response:
+    parameters()
+    return serialise.answer({"name": alias, "index": services().alias(alias)})
+
+
+@bp.put("/<segment:alias>")
+def set_alias(alias: str) -> Response:
+    parameters()
+    index = member(json_object(members=("index",)), "index", '{"index": "books-2"}')
+    services().set_alias(alias, index)
+    return serialise.answer({"name": alias, "index": index})
+
+
+@bp.delete("/<segment:alias>")
+def delete_alias(alias: str) -> Response:
+    parameters()
+    services().system.delete_alias(alias)
+    return Response(status=204)

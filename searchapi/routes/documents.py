@@ -1,0 +1,80 @@
+"""Documents: many at once, a page of them, all of them, by filter."""
+
+from __future__ import annotations
+
+from typing import Literal
+from urllib.parse import quote
+
+from flask import Blueprint, Response, request
+
+from .. import problems, serialise
+from ..exceptions import Invalid
+from ..incoming import content_type, number, parameters, waits
+from ..ndjson import JSON_TYPES, NDJSON_TYPES, ReadLimits, read_documents
+from ..query.filters import parse_filter
+from ..services import services
+
+bp = Blueprint("documents", __name__, url_prefix="/v1/indexes/<segment:index>")
+
+LONGEST_PAGE = 1000
+
+
+@bp.post("/documents")
+def put_documents(index: str) -> Response:
+    """Upsert a JSON array, one JSON object or NDJSON; the index is created by its first documents."""
+    return _batch(index, "put", parameters("refresh", "primary_key"))
+
+
+@bp.patch("/documents")
+def patch_documents(index: str) -> Response:
+    """Merge each document (RFC 7396) into the one with its id."""
+    return _batch(index, "patch", parameters("refresh"))
+
+
+def _batch(index: str, kind: Literal["put", "patch"], given: dict[str, str]) -> Response:
+    s, wait = services(), waits(given)
+    limits = ReadLimits(s.settings.max_document_bytes, s.settings.max_documents, s.settings.max_body_bytes)
+    items = read_documents(request.stream, content_type(*JSON_TYPES, *NDJSON_TYPES), limits)
+    result = s.write_many(index, kind, items, given.get("primary_key"))
+    body = serialise.batch(result)
+    if result.errors and not result.accepted:
+        return problems.refused_batch(body["errors"], result.refused)
+    if wait and result.seq is not None:
+        body["refreshed"] = s.refreshed(s.system.resolve(index), result.seq)
+    return serialise.answer(body)
+
+
+@bp.get("/documents")
+def list_documents(index: str) -> Response:
+    """A page, in the order of ids; `cursor` is the last id of the page before."""
+    given, s = parameters("limit", "cursor"), services()
+    limit = number(given, "limit", s.limits.default_limit, 1, LONGEST_PAGE)
+    found = list(s.engine.scan(s.info(index).name, given.get("cursor"), limit + 1))
+    following = None
+    if len(found) > limit:
+        following = f"{request.environ['PATH_INFO']}?limit={limit}&cursor={quote(found[limit - 1].id, safe='')}"
+    return serialise.answer(serialise.page(found[:limit], following))
+
+
+@bp.get("/export")
+def export(index: str) -> Response:
+    """All documents, as NDJSON, in the order of ids."""
+    parameters()
+    s = services()
+    documents = s.engine.scan(s.info(index).name)
+    return Response(serialise.lines(documents), content_type="application/x-ndjson")
+
+
+@bp.delete("/documents")
+def delete_documents(index: str) -> Response:
+    """Delete what matches `filter`, as a task; `refresh=wait_for` waits for it, bounded."""
+    given, s = parameters("filter", "refresh"), services()
+    text, wait, info = given.get("filter", ""), waits(given), s.info(index)
+    if not text.strip():
+        raise Invalid.at("filter", "missing_filter", "Deleting documents needs a filter, as filter=year < 2020.")
+    parse_filter(text, info, s.limits)
+    task = s.system.create_task("delete_where", info.name, {"filter": text})
+    if wait:
+        task = s.finished(task)
+    status = 200 if task.finished_at else 202
+    return serialise.answer(serialise.task(task), status, serialise.task_address(task.id))

@@ -1,0 +1,78 @@
+"""Indexes, their settings and figures."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from .. import serialise
+from ..documents import merge_patch
+from ..incoming import JSON, MERGE_PATCH, below, flag, json_object, member, parameters
+from ..model import IndexInfo, IndexSettings
+from ..schema import index_to_json, parse_settings, settings_to_json
+from ..services import services
+
+bp = Blueprint("indexes", __name__, url_prefix="/v1/indexes")
+
+
+@bp.get("")
+def list_indexes() -> Response:
+    parameters()
+    return serialise.answer({"indexes": [index_to_json(info) for info in services().engine.indexes()]})
+
+
+@bp.post("")
+def create_index() -> Response:
+    parameters()
+    body = json_object(members=("name", "settings"))
+    name = member(body, "name", '{"name": "books"}')
+    with below("/settings"):
+        settings = parse_settings(body.get("settings", {}))
+    info = services().create_index(name, settings)
+    return serialise.answer(index_to_json(info), 201, {"Location": f"/v1/indexes/{info.name}"})
+
+
+@bp.get("/<segment:index>")
+def get_index(index: str) -> Response:
+    parameters()
+    return serialise.answer(index_to_json(services().info(index)))
+
+
+@bp.delete("/<segment:index>")
+def delete_index(index: str) -> Response:
+    parameters()
+    services().delete_index(index)
+    return Response(status=204)
+
+
+@bp.get("/<segment:index>/stats")
+def get_stats(index: str) -> Response:
+    parameters()
+    return serialise.answer(serialise.stats(services().engine.stats(services().info(index).name)))
+
+
+@bp.get("/<segment:index>/settings")
+def get_settings(index: str) -> Response:
+    parameters()
+    return serialise.answer(settings_to_json(services().info(index).settings))
+
+
+@bp.put("/<segment:index>/settings")
+def replace_settings(index: str) -> Response:
+    """Every setting that is left out becomes its default."""
+    dry_run = flag(parameters("dry_run"), "dry_run")
+    info = services().info(index)
+    return _change(info, parse_settings(json_object()), dry_run)
+
+
+@bp.patch("/<segment:index>/settings")
+def change_settings(index: str) -> Response:
+    """A JSON Merge Patch (RFC 7396): what is left out stays, null brings the default back."""
+    dry_run = flag(parameters("dry_run"), "dry_run")
+    info = services().info(index)
+    merged = merge_patch(settings_to_json(info.settings), json_object(JSON, MERGE_PATCH))
+    return _change(info, parse_settings(merged), dry_run)
+
+
+def _change(info: IndexInfo, settings: IndexSettings, dry_run: bool) -> Response:
+    change = services().engine.update_settings(info.name, settings, dry_run)
+    return serialise.answer(*serialise.settings_change(change))

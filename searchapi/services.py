@@ -1,0 +1,121 @@
+"""What a route may call: built once by `create_app`, kept in `app.extensions["searchapi"]`.
+
+Here is what joins the two ports: names that are aliases, indexes made by their first documents, tasks that are waited for.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from flask import current_app
+
+from .config import Settings
+from .engines.base import Engine, SystemStore
+from .exceptions import AliasNotFound, Conflict, DocumentNotFound, IndexExists, IndexNotFound, Invalid, VersionConflict
+from .model import IndexInfo, IndexSettings, Operation, Outcome, Task
+from .query.limits import Limits
+from .schema import check_name, parse_settings
+from .search import SearchService
+from .writes import Batch, Documents, write_batch
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    settings: Settings
+    engine: Engine
+    system: SystemStore
+    search: SearchService
+    limits: Limits
+
+    # indexes and aliases
+
+    def info(self, name: str) -> IndexInfo:
+        """The index that a name or alias stands for. Raises IndexNotFound."""
+        return self.engine.index(self.system.resolve(name))
+
+    def create_index(self, name: str, settings: IndexSettings) -> IndexInfo:
+        """Raises Invalid for a bad name, IndexExists for one that an index or alias has."""
+        if check_name(name) in self.system.aliases():
+            raise IndexExists(name)
+        return self.engine.create_index(name, settings)
+
+    def delete_index(self, name: str) -> None:
+        """Raises IndexNotFound (an alias's name is not an index's), Conflict while aliases point at it."""
+        if pointing := sorted(alias for alias, index in self.system.aliases().items() if index == name):
+            raise Conflict(f"The alias {pointing[0]!r} points at {name!r}; move or delete it first.", code="index_in_use")
+        self.engine.delete_index(name)
+
+    def alias(self, alias: str) -> str:
+        """The index that an alias points at. Raises AliasNotFound."""
+        try:
+            return self.system.aliases()[alias]
+        except KeyError:
+            raise AliasNotFound(alias) from None
+
+    def set_alias(self, alias: str, index: str) -> None:
+        """Point an alias at an index, in one step. Raises IndexNotFound, and IndexExists where the alias's name is an index's."""
+        check_name(alias, "alias")
+        self.engine.index(index)
+        if alias in {info.name for info in self.engine.indexes()}:
+            raise IndexExists(alias)
+        self.system.set_alias(alias, index)
+
+    # documents
+
+    def write_one(self, name: str, operation: Operation) -> tuple[Outcome, int]:
+        """The outcome of one accepted operation, and its seq. Raises what refused it."""
+        result = self.engine.write(name, [operation])
+        outcome = result.outcomes[0]
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome, result.seq
+
+    def current_version(self, name: str, id: str) -> int:
+        """The version that `If-Match: *` stands for. Raises VersionConflict where there is no such document."""
+        try:
+            return self.engine.get(name, id).version
+        except DocumentNotFound:
+            raise VersionConflict(f"There is no document {id!r}.") from None
+
+    def write_many(self, name: str, kind: Literal["put", "patch"], items: Documents, primary_key: str | None) -> Batch:
+        """Write a batch. Puts create the index where it is missing, once a document can be written, with `primary_key` or `id`."""
+        name = self.system.resolve(name)
+        try:
+            known = self.engine.index(name).settings.primary_key
+        except IndexNotFound:
+            if kind != "put":
+                raise
+            settings = parse_settings({"primary_key": primary_key or "id"})
+            check_name(name)
+            return write_batch(self.engine, name, kind, items, settings.primary_key, lambda: self._ensure(name, settings))
+        if primary_key not in (None, known):
+            raise Invalid.at("primary_key", "other_primary_key", f"The primary key of {name!r} is {known!r}, not {primary_key!r}.")
+        return write_batch(self.engine, name, kind, items, known)
+
+    def _ensure(self, name: str, settings: IndexSettings) -> None:
+        try:
+            self.engine.create_index(name, settings)
+        except IndexExists:  # another request made it meanwhile
+            if self.engine.index(name).settings.primary_key != settings.primary_key:
+                raise
+
+    def refreshed(self, name: str, seq: int) -> bool:
+        """Wait, bounded, until searches see `seq`."""
+        return self.engine.wait(name, seq, self.settings.wait_timeout_ms / 1000)
+
+    # tasks
+
+    def finished(self, task: Task) -> Task:
+        """The task once it has ended, or as it stands after WAIT_TIMEOUT_MS."""
+        end, pause = time.monotonic() + self.settings.wait_timeout_ms / 1000, 0.01
+        while task.status in ("queued", "running") and time.monotonic() < end:
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.2)
+            task = self.system.task(task.id)
+        return task
+
+
+def services() -> Services:
+    return current_app.extensions["searchapi"]
