@@ -1,8 +1,8 @@
 """Settings: one table, read once by python-decouple into a frozen `Settings`.
 
 A value comes from the environment, else from one file of `NAME=value` lines: `$CREDENTIALS_DIRECTORY/env` (systemd's
-LoadCredential), else `.env` in the working directory, else `.env` beside the package. `python -m searchapi.config env` prints `.env.example`, and
-`python -m searchapi.config docs` the table of docs/settings.md.
+LoadCredential), else `.env` in the working directory, else `.env` beside the package. `python -m searchapi.config env` prints
+`.env.example`, and `python -m searchapi.config docs` the table of docs/settings.md.
 """
 
 from __future__ import annotations

@@ -167,13 +167,13 @@ def is_current(version: int) -> bool:
 
 
 def content_type(*accepted: str) -> str:
-    """The media type of the body, one of those accepted. Raises UnsupportedMediaType, which says what to send."""
+    """The media type of the body, one of those accepted. Raises UnsupportedMediaType, which names the first two."""
     given = request.mimetype
     if request.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
         raise UnsupportedMediaType("Compressed bodies are not read here; send the body without Content-Encoding.")
     if given not in accepted:
         came = repr(given) if given else "no Content-Type"
-        raise UnsupportedMediaType(f"Send Content-Type: {' or '.join(accepted)}; this request has {came}.")
+        raise UnsupportedMediaType(f"Send Content-Type: {' or '.join(accepted[:2])}; this request has {came}.")
     return given
 
 

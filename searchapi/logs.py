@@ -62,10 +62,15 @@ class JSONLines(logging.Formatter):
             line["message"] = record.getMessage()
             if known := request_id():
                 line["request_id"] = known
-        if record.exc_info and record.exc_info[0]:
-            line["traceback"] = "".join(traceback.format_exception(*record.exc_info))
+        if record.exc_info:
+            line["traceback"] = _traceback(record)
         text = orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
         return f"<{_PRIORITIES.get(record.levelno, 6)}>{text}" if self.prefix else text
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    """Its last 40 frames: a runaway recursion has thousands."""
+    return "".join(traceback.format_exception(*record.exc_info, limit=-40)) if record.exc_info and record.exc_info[0] else ""
 
 
 class ForPeople(logging.Formatter):
@@ -76,8 +81,7 @@ class ForPeople(logging.Formatter):
         facts = getattr(record, "facts", None)
         if facts is None:
             text = f"{record.levelname.lower()}: {record.getMessage()}"
-            trace = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info and record.exc_info[0] else ""
-            return f"{time} {text}\n{trace}".rstrip()
+            return f"{time} {text}\n{_traceback(record)}".rstrip()
         hits = f" {facts['hits']} hits" if "hits" in facts else ""
         return f"{time} {facts['method']} {facts['path']} {facts['status']} {facts['ms']} ms{hits}"
 

@@ -13,7 +13,7 @@ from flask import current_app
 
 from .config import Settings
 from .engines.base import Engine, SystemStore
-from .exceptions import AliasNotFound, Conflict, DocumentNotFound, IndexExists, IndexNotFound, Invalid, VersionConflict
+from .exceptions import AliasNotFound, DocumentNotFound, IndexExists, IndexNotFound, Invalid, VersionConflict
 from .model import IndexInfo, IndexSettings, Operation, Outcome, Task
 from .query.limits import Limits
 from .schema import check_name, parse_settings
@@ -37,15 +37,7 @@ class Services:
 
     def create_index(self, name: str, settings: IndexSettings) -> IndexInfo:
         """Raises Invalid for a bad name, IndexExists for one that an index or alias has."""
-        if check_name(name) in self.system.aliases():
-            raise IndexExists(name)
-        return self.engine.create_index(name, settings)
-
-    def delete_index(self, name: str) -> None:
-        """Raises IndexNotFound (an alias's name is not an index's), Conflict while aliases point at it."""
-        if pointing := sorted(alias for alias, index in self.system.aliases().items() if index == name):
-            raise Conflict(f"The alias {pointing[0]!r} points at {name!r}; move or delete it first.", code="index_in_use")
-        self.engine.delete_index(name)
+        return self.engine.create_index(check_name(name), settings)
 
     def alias(self, alias: str) -> str:
         """The index that an alias points at. Raises AliasNotFound."""
@@ -56,11 +48,7 @@ class Services:
 
     def set_alias(self, alias: str, index: str) -> None:
         """Point an alias at an index, in one step. Raises IndexNotFound, and IndexExists where the alias's name is an index's."""
-        check_name(alias, "alias")
-        self.engine.index(index)
-        if alias in {info.name for info in self.engine.indexes()}:
-            raise IndexExists(alias)
-        self.system.set_alias(alias, index)
+        self.system.set_alias(check_name(alias, "alias"), index)
 
     # documents
 
