@@ -33,38 +33,40 @@ _EXAMPLE = "kind,year(ranges: ..2000, 2000..),price(stats),tags(limit: 5, exclud
 def parse_facets(value: Any, info: IndexInfo, limits: Limits, at: str, default_limit: int = 20) -> tuple[Facet, ...]:
     """Read facets from text or decoded JSON. `at` points to the parameter. Raises Invalid with every fault that it found."""
     if isinstance(value, str):
-        described = [(at, options) for options in _from_text(value, at)]
+        entries = [(at, value)]
     elif isinstance(value, list):
-        described = []
-        for position, entry in enumerate(value):
-            described += _from_json(entry, f"{at}/{position}")
+        entries = [(f"{at}/{position}", entry) for position, entry in enumerate(value[: limits.max_facets + 1])]
     else:
         raise Invalid.at(at, "wrong_type", f"facets: expected a list of field names and objects, found {shown(value)}")
-    if len(described) > limits.max_facets:
-        most = f"facets: expected at most {limits.max_facets} (max_facets), found {len(described)}"
-        raise Invalid.at(at, "too_many_facets", most)
-    facets: list[Facet] = []
+    facets: dict[str, Facet] = {}
     faults: list[Fault] = []
-    for pointer, options in described:
+    count = 0
+    for place, entry in entries:
         try:
-            facet = _facet(options, info, limits, pointer, default_limit)
-            if any(facet.field == other.field for other in facets):
-                raise Invalid.at(pointer, "duplicate", f'facets: "{facet.field}" is named twice; one facet a field')
-            facets.append(facet)
+            for options in _from_text(entry, place) if isinstance(entry, str) else (_from_json(entry, place),):
+                count += 1
+                if count > limits.max_facets:
+                    raise Invalid.at(
+                        at, "too_many_facets", f"facets: expected at most {limits.max_facets} (max_facets), found more"
+                    )
+                facet = _facet(options, info, limits, place, default_limit)
+                if facet.field in facets:
+                    raise Invalid.at(place, "duplicate", f'facets: "{facet.field}" is named twice; one facet a field')
+                facets[facet.field] = facet
         except Invalid as error:
             faults += error.errors
     if faults:
         raise Invalid.of(faults)
-    return tuple(facets)
+    return tuple(facets.values())
 
 
 # ------------------------------------------------------------------------------------------------- text -> options
 
 
 def _from_text(text: str, at: str) -> Iterator[dict[str, Any]]:
-    """The facets of a query string as objects like those of JSON, but with their ranges as text."""
+    """The facets of a query string as objects like those of JSON, but with their values as text."""
     end = 0
-    while end < len(text):
+    while end < len(text) or not text:
         match = _FACET.match(text, end)
         if match is None:
             raise Invalid.at(at, "facets_syntax", f"facets, column {end + 1}: expected facets such as {_EXAMPLE}")
@@ -103,9 +105,8 @@ def _options(text: str, at: str) -> dict[str, Any]:
     return options
 
 
-def _from_json(entry: Any, at: str) -> list[tuple[str, dict[str, Any]]]:
-    if isinstance(entry, str):
-        return [(at, options) for options in _from_text(entry, at)] or [(at, {"field": ""})]
+def _from_json(entry: Any, at: str) -> dict[str, Any]:
+    """The entry without its nulls, if it is an object with a facet's keys."""
     if not isinstance(entry, dict):
         raise Invalid.at(at, "wrong_type", f"facets: expected a field's name or an object, found {shown(entry)}")
     for key in entry:
@@ -114,8 +115,8 @@ def _from_json(entry: Any, at: str) -> list[tuple[str, dict[str, Any]]]:
     options = {key: value for key, value in entry.items() if value is not None}
     if not isinstance(options.get("field"), str):
         found = shown(entry["field"]) if "field" in entry else "none"
-        raise Invalid.at(f"{at}/field", "wrong_type", f"facets: expected a field's name at field, found {found}")
-    return [(at, options)]
+        raise Invalid.at(at, "wrong_type", f"facets: expected a field's name at field, found {found}")
+    return options
 
 
 # ------------------------------------------------------------------------------------------------ options -> Facet

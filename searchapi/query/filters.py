@@ -1,18 +1,18 @@
 """The filter language.
 
-    filter     = disjunction
+    filter      = disjunction
     disjunction = conjunction { "OR" conjunction }
     conjunction = negation { "AND" negation }
-    negation   = "NOT" negation | primary
-    primary    = "(" disjunction ")" | "EXISTS" field | field test
-    test       = ( "=" | "!=" | "<" | "<=" | ">" | ">=" ) value
-               | [ "NOT" ] "IN" "[" value { "," value } "]"
-               | value "TO" value
-               | "STARTS" "WITH" value
-    field      = bare | string
-    value      = bare | string
-    string     = '"' … '"' | "'" … "'"           with \\" \\' \\\\ \\n \\r \\t inside
-    bare       = one or more characters other than blanks, quotes and ( ) [ ] , = ! < >
+    negation    = "NOT" negation | primary
+    primary     = "(" disjunction ")" | "EXISTS" field | field test
+    test        = ( "=" | "!=" | "<" | "<=" | ">" | ">=" ) value
+                | [ "NOT" ] "IN" "[" value { "," value } "]"
+                | value "TO" value
+                | "STARTS" "WITH" value
+    field       = bare | string
+    value       = bare | string
+    string      = '"' … '"' | "'" … "'"           with \\" \\' \\\\ \\n \\r \\t inside
+    bare        = one or more characters other than blanks, quotes and ( ) [ ] , = ! < >
 
 Keywords are read in any case; a bare value may not be one of them. A value is read as its field's type says: see `fields.py`.
 `parse_filter` flattens an AND in an AND and an OR in an OR, and `format_filter` prints what `parse_filter` reads back as the same
@@ -25,13 +25,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from ..documents import format_date
 from ..exceptions import Invalid
 from ..model import And, Between, Compare, Exists, Field, Filter, In, IndexInfo, Not, Or, StartsWith
-from .fields import ORDERED, has_surrogates, no_such_field, no_values, shown, value_from_text
+from .fields import ORDERED, no_such_field, no_values, shown, value_from_text
 from .limits import DEFAULT_LIMITS, Limits
+from .tokens import KEYWORDS, Token, fault, tokenize
 
 ANY_TYPE = frozenset({"text", "keyword", "integer", "float", "boolean", "date"})
 STRINGS = frozenset({"text", "keyword"})
@@ -58,38 +59,11 @@ OPERATORS: dict[str, Operator] = {
     "TO": Operator(ORDERED, "pair", Between),
     "STARTS WITH": Operator(STRINGS, "one", lambda field, prefix: StartsWith(field, prefix) if prefix else Exists(field)),
 }
-KEYWORDS = frozenset("AND OR NOT EXISTS IN TO STARTS WITH".split())
 _SYMBOLS = frozenset(name for name in OPERATORS if not name[0].isalpha())
 _EXPECTED_OPERATOR = "an operator (= != < <= > >= IN, NOT IN, STARTS WITH, or a value TO a value)"
 _MEANT = {"==": "=", "===": "=", "<>": "!=", "!==": "!=", "=>": ">=", "=<": "<=", "!": "!="}
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "'": "'", "\\": "\\"}
 
-_TOKEN = re.compile(
-    r"""(?P<mark>[()\[\],])|(?P<symbol>[=!<>]+)|(?P<bare>[^\s()\[\],"'=!<>]+)"""
-    r"""|(?P<string>"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+')|(?P<open>["'])""",
-    re.DOTALL,
-)
 _BARE_FIELD = re.compile(r"[a-z0-9_.-]+")
-
-
-class Token(NamedTuple):
-    """kind: mark, symbol, bare, string or end. text: as meant, a string without its quotes. column: counted from 1."""
-
-    kind: str
-    text: str
-    column: int
-
-    @property
-    def keyword(self) -> str | None:
-        upper = self.text.upper()
-        return upper if self.kind == "bare" and self.text.isascii() and upper in KEYWORDS else None
-
-    @property
-    def is_value(self) -> bool:
-        return self.kind == "string" or (self.kind == "bare" and self.keyword is None)
-
-    def __str__(self) -> str:
-        return "end of filter" if self.kind == "end" else shown(self.text)
 
 
 def parse_filter(text: str, info: IndexInfo, limits: Limits = DEFAULT_LIMITS) -> Filter:
@@ -98,34 +72,7 @@ def parse_filter(text: str, info: IndexInfo, limits: Limits = DEFAULT_LIMITS) ->
     if len(text) > limits.max_filter_length:
         found = f"filter: expected at most {limits.max_filter_length} characters (max_filter_length), found {len(text)}"
         raise Invalid.at("filter", "filter_too_long", found)
-    return _Parser(_tokenize(text), info, limits).parse()
-
-
-def _fault(column: int, detail: str, code: str = "filter_syntax") -> Invalid:
-    return Invalid.at("filter", code, f"filter, column {column}: {detail}")
-
-
-def _tokenize(text: str) -> list[Token]:
-    if has_surrogates(text):
-        column = next(i for i, c in enumerate(text, 1) if has_surrogates(c))
-        raise _fault(column, "expected Unicode text, found half of a surrogate pair")
-    tokens = []
-    for match in _TOKEN.finditer(text):
-        kind, column = match.lastgroup, match.start() + 1
-        if kind == "open":
-            raise _fault(column, "the string that begins here has no closing quote")
-        tokens.append(Token(kind, _unescape(match[0][1:-1], column + 1) if kind == "string" else match[0], column))
-    tokens.append(Token("end", "", len(text) + 1))
-    return tokens
-
-
-def _unescape(inner: str, column: int) -> str:
-    def replace(match: re.Match) -> str:
-        if match[1] not in _ESCAPES:
-            raise _fault(column + match.start(), f"unknown escape {shown(match[0])}; a backslash itself is written \\\\")
-        return _ESCAPES[match[1]]
-
-    return re.sub(r"\\(.)", replace, inner, flags=re.DOTALL) if "\\" in inner else inner
+    return _Parser(tokenize(text), info, limits).parse()
 
 
 class _Parser:
@@ -158,7 +105,7 @@ class _Parser:
         return True
 
     def expected(self, what: str) -> Invalid:
-        return _fault(self.token.column, f"expected {what}, found {self.token}")
+        return fault(self.token.column, f"expected {what}, found {self.token}")
 
     # grammar
     def parse(self) -> Filter:
@@ -204,7 +151,7 @@ class _Parser:
         operator = OPERATORS[name]
         if field.type not in operator.types:
             usable = f"{name} works on fields of type {', '.join(sorted(operator.types))}"
-            raise _fault(start, f'{usable}; "{field.name}" is of type {field.type}', "filter_type")
+            raise fault(start, f'{usable}; "{field.name}" is of type {field.type}', "filter_type")
         if operator.takes == "one":
             return operator.build(field.name, self.value(field, f'a value after "{name}"'))
         if operator.takes == "list":
@@ -213,7 +160,7 @@ class _Parser:
         self.at += 1  # TO, which `operator` has seen
         high = self.value(field, 'a value after "TO"')
         if low > high:
-            raise _fault(column, f'expected the lower end before TO: "{field.name}" low TO high', "filter_type")
+            raise fault(column, f'expected the lower end before TO: "{field.name}" low TO high', "filter_type")
         return operator.build(field.name, low, high)
 
     def operator(self, field: Field) -> str:
@@ -222,7 +169,7 @@ class _Parser:
         if token.kind == "symbol":
             if token.text not in _SYMBOLS:
                 hint = f"; did you mean {_MEANT[token.text]}?" if token.text in _MEANT else ""
-                raise _fault(token.column, f"unknown operator {shown(token.text)}{hint}")
+                raise fault(token.column, f"unknown operator {shown(token.text)}{hint}")
             return self.take().text
         for words in (("IN",), ("NOT", "IN"), ("STARTS", "WITH")):
             if self.accept(*words):
@@ -237,9 +184,9 @@ class _Parser:
         token = self.take()
         field = self.info.fields.get(token.text)
         if field is None:
-            raise _fault(token.column, self.unknown(token.text), "unknown_field")
+            raise fault(token.column, self.unknown(token.text), "unknown_field")
         if not field.has_values:
-            raise _fault(token.column, no_values(field), "no_values")
+            raise fault(token.column, no_values(field), "no_values")
         return field
 
     def unknown(self, text: str) -> str:
@@ -256,12 +203,12 @@ class _Parser:
         token = self.token
         if not token.is_value:
             quotes = " (a keyword; in quotes it is a value)" if token.keyword else ""
-            raise _fault(token.column, f"expected {expected}, found {token}{quotes}")
+            raise fault(token.column, f"expected {expected}, found {token}{quotes}")
         self.take()
         try:
             return value_from_text(field, token.text, token.kind == "string")
         except ValueError as error:
-            raise _fault(token.column, str(error), "filter_type") from None
+            raise fault(token.column, str(error), "filter_type") from None
 
     def values(self, field: Field, name: str) -> tuple[Any, ...]:
         if not self.accept("["):
@@ -271,7 +218,7 @@ class _Parser:
             values.append(self.value(field, 'a value after ","'))
             if len(values) > self.limits.max_in_values:
                 most = f"expected at most {self.limits.max_in_values} values after {name} (max_in_values)"
-                raise _fault(self.token.column, f"{most}, found more", "filter_too_complex")
+                raise fault(self.token.column, f"{most}, found more", "filter_too_complex")
         if not self.accept("]"):
             raise self.expected('"," or "]"')
         return tuple(values)
@@ -280,7 +227,7 @@ class _Parser:
         self.count += 1
         if self.count > self.limits.max_filter_nodes:
             most = f"expected at most {self.limits.max_filter_nodes} conditions, NOTs, ANDs and ORs (max_filter_nodes)"
-            raise _fault(self.token.column, f"{most}, found more", "filter_too_complex")
+            raise fault(self.token.column, f"{most}, found more", "filter_too_complex")
 
 
 class _Deeper:
@@ -294,7 +241,7 @@ class _Deeper:
         parser.depth += 1
         if parser.depth > parser.limits.max_filter_depth:
             most = f"expected at most {parser.limits.max_filter_depth} parentheses and NOTs inside each other (max_filter_depth)"
-            raise _fault(parser.token.column, f"{most}, found more", "filter_too_complex")
+            raise fault(parser.token.column, f"{most}, found more", "filter_too_complex")
 
     def __exit__(self, *error: object) -> None:
         self.parser.depth -= 1

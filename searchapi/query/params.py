@@ -1,26 +1,24 @@
 """Request parameters -> SearchRequest and SuggestRequest: names, types and bounds, checked against one index.
 
-A query string and a JSON body have the same parameters. In a query string every value is text, lists are separated by commas, and
-an error points to the parameter (`limit`); in JSON values are native, and an error points into the body (`/limit`). All faults of
-a request are raised together, as one Invalid.
+A query string and a JSON body have the same parameters, read by `reader.py`. All faults of a request are raised together, as one
+Invalid.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
-from ..documents import pointer
 from ..engines.base import Capabilities
-from ..exceptions import Fault, Invalid
+from ..exceptions import Invalid
 from ..model import Highlight, IndexInfo, Page, SearchRequest, Sort, SuggestRequest, TextQuery
 from . import cursor
 from .facets import parse_facets
-from .fields import clean, has_surrogates, nearest, no_such_field, no_values, shown
+from .fields import has_surrogates, no_such_field, no_values
 from .filters import parse_filter
 from .limits import DEFAULT_LIMITS, Limits
+from .reader import Reader
 from .text import parse_text
 
 SEARCH_PARAMETERS = (
@@ -32,28 +30,26 @@ HIGHLIGHT_FORMATS = ("ranges", "html")
 HTML_TAGS = ("<em>", "</em>")
 MAX_TAG = 200  # code points of an opening or closing tag
 
-_INTEGER = re.compile(r"-?[0-9]{1,18}")
 _HIGHLIGHT_KEYS = ("fields", "format", "tags")
-T = TypeVar("T")
 
 
 def search_from_args(
     args: Mapping[str, list[str]], info: IndexInfo, capabilities: Capabilities, limits: Limits = DEFAULT_LIMITS
 ) -> SearchRequest:
     """The search that a query string asks for; `args` holds all values of each name. Raises Invalid."""
-    return _search(_Reader.of_args(args, SEARCH_PARAMETERS), info, capabilities, limits)
+    return _search(Reader.of_args(args, SEARCH_PARAMETERS), info, capabilities, limits)
 
 
 def search_from_json(
     body: dict[str, Any], info: IndexInfo, capabilities: Capabilities, limits: Limits = DEFAULT_LIMITS
 ) -> SearchRequest:
     """The search that a decoded JSON body asks for; null is the same as absent. Raises Invalid."""
-    return _search(_Reader.of_json(body, SEARCH_PARAMETERS), info, capabilities, limits)
+    return _search(Reader.of_json(body, SEARCH_PARAMETERS), info, capabilities, limits)
 
 
 def suggest_from_args(args: Mapping[str, list[str]], info: IndexInfo, limits: Limits = DEFAULT_LIMITS) -> SuggestRequest:
     """The completions that a query string asks for. Raises Invalid."""
-    reader = _Reader.of_args(args, SUGGEST_PARAMETERS)
+    reader = Reader.of_args(args, SUGGEST_PARAMETERS)
     q = reader.text("q", "")
     reader.attempt(lambda: parse_text(q, info, limits))  # for its caps: a text that cannot be searched is not completed either
     field = reader.text("field")
@@ -64,7 +60,7 @@ def suggest_from_args(args: Mapping[str, list[str]], info: IndexInfo, limits: Li
     return SuggestRequest(q, field, limit)
 
 
-def _search(reader: _Reader, info: IndexInfo, capabilities: Capabilities, limits: Limits) -> SearchRequest:
+def _search(reader: Reader, info: IndexInfo, capabilities: Capabilities, limits: Limits) -> SearchRequest:
     q = reader.text("q", "")
     filter_text, facets, token = reader.text("filter"), reader.value("facets"), reader.text("cursor")
     request = SearchRequest(
@@ -92,7 +88,7 @@ def _search(reader: _Reader, info: IndexInfo, capabilities: Capabilities, limits
 # ------------------------------------------------------------------------------------------------- each parameter
 
 
-def _sort(reader: _Reader, info: IndexInfo, limits: Limits) -> tuple[Sort, ...]:
+def _sort(reader: Reader, info: IndexInfo, limits: Limits) -> tuple[Sort, ...]:
     sorts: list[Sort] = []
     for at, name in reader.names("sort"):
         descending = name.startswith("-")
@@ -126,7 +122,7 @@ def _unsortable(name: str, info: IndexInfo) -> tuple[str, str] | None:
     return None
 
 
-def _page(reader: _Reader, limits: Limits) -> Page:
+def _page(reader: Reader, limits: Limits) -> Page:
     cap = limits.max_page
     limit = reader.integer("limit", 0, cap, min(limits.default_limit, cap), "max_page")
     offset = reader.integer("offset", 0, None, 0)
@@ -138,7 +134,7 @@ def _page(reader: _Reader, limits: Limits) -> Page:
     return Page(limit, offset)
 
 
-def _refuse_cursor(reader: _Reader, request: SearchRequest, capabilities: Capabilities) -> None:
+def _refuse_cursor(reader: Reader, request: SearchRequest, capabilities: Capabilities) -> None:
     if request.text.wanted and not request.sort and not capabilities.relevance_cursor:
         detail = f"cursor: the engine {capabilities.engine} has no cursor in order of relevance; add sort, or page by offset"
         reader.fault(reader.at("cursor"), "unsupported_cursor", f"{detail} (up to max_page)")
@@ -149,7 +145,7 @@ def _after(token: str, request: SearchRequest, info: IndexInfo) -> SearchRequest
     return replace(request, page=replace(request.page, after=values), plan=plan)
 
 
-def _fields(reader: _Reader, info: IndexInfo) -> tuple[str, ...] | None:
+def _fields(reader: Reader, info: IndexInfo) -> tuple[str, ...] | None:
     if reader.value("fields") is None:
         return None
     names = []
@@ -161,40 +157,38 @@ def _fields(reader: _Reader, info: IndexInfo) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(names))
 
 
-def _highlight(reader: _Reader, info: IndexInfo, limits: Limits) -> Highlight | None:
-    """highlight is true, false, a list of fields, or in JSON {"fields": […], "format": "html", "tags": ["<b>", "</b>"]}."""
+def _highlight(reader: Reader, info: IndexInfo, limits: Limits) -> Highlight | None:
+    """highlight is true, false, field names, or in JSON {"fields": […], "format": "html", "tags": ["<b>", "</b>"]}."""
     length = reader.integer("snippet_length", 0, limits.max_snippet_length, 0, "max_snippet_length")
-    format_ = reader.choice("highlight_format", HIGHLIGHT_FORMATS, None)
+    form = reader.choice("highlight_format", HIGHLIGHT_FORMATS, None)
     value = reader.value("highlight")
     if value is None:
         for name in ("highlight_format", "snippet_length"):
             if reader.value(name) is not None:
                 reader.fault(reader.at(name), "needs_highlight", f"{name}: it works with highlight only; add highlight=true")
         return None
-    inner = reader
     tags = None
     if isinstance(value, dict):
         inner = reader.inside("highlight", _HIGHLIGHT_KEYS)
-        format_ = inner.choice("format", HIGHLIGHT_FORMATS, format_)
+        form = inner.choice("format", HIGHLIGHT_FORMATS, form)
         tags = _tags(inner)
-        if tags and format_ == "ranges":
+        if tags and form == "ranges":
             inner.fault(inner.at("tags"), "highlight_tags", 'highlight: tags belong to the format "html"')
-        value, name = inner.value("fields", True), "fields"
+        everywhere = inner.value("fields") is None
+        given = inner.names("fields")
     else:
-        name = "highlight"
-    names: list[str] = []
-    if not (value is True or value is False or str(value).lower() in ("true", "false")):
-        for at, field in inner.names(name):
-            if inner.attempt(lambda field=field, at=at: _text_field(field, "highlight", at, info)):
-                names.append(field)
-    elif str(value).lower() == "false":
+        switch = {"true": True, "false": False}.get(value.strip().lower(), value) if isinstance(value, str) else value
+        if switch is False:
+            return None
+        everywhere = switch is True
+        given = [] if everywhere else reader.names("highlight", "true, false or a list of field names")
+    names = [name for at, name in given if reader.attempt(lambda name=name, at=at: _text_field(name, "highlight", at, info))]
+    if not names and not everywhere:
         return None
-    if format_ == "html" and not tags:
-        tags = HTML_TAGS
-    return Highlight(tuple(dict.fromkeys(names)), tags, length)
+    return Highlight(tuple(dict.fromkeys(names)), tags or (HTML_TAGS if form == "html" else None), length)
 
 
-def _tags(reader: _Reader) -> tuple[str, str] | None:
+def _tags(reader: Reader) -> tuple[str, str] | None:
     tags = reader.value("tags")
     if tags is None:
         return None
@@ -216,128 +210,3 @@ def _text_field(name: str, parameter: str, at: str, info: IndexInfo) -> bool:
     if not field.is_text:
         raise Invalid.at(at, "not_a_text_field", f'{parameter}: expected a text field; "{name}" is of type {field.type}')
     return True
-
-
-# ---------------------------------------------------------------------------------------------------------- reading
-
-
-class _Reader:
-    """The parameters of one request: gives out checked values, or the default where one is wrong, and notes the faults."""
-
-    def __init__(self, values: Mapping[str, Any], native: bool, prefix: str, faults: list[Fault]):
-        self.values = values
-        self.native = native  # JSON: values have types, and pointers are JSON Pointers
-        self.prefix = prefix
-        self.faults = faults
-
-    @classmethod
-    def of_args(cls, args: Mapping[str, list[str]], known: list[str] | tuple[str, ...]) -> _Reader:
-        reader = cls({name: given[0] for name, given in args.items() if given}, False, "", [])
-        reader.refuse_unknown(known)
-        for name, given in args.items():
-            if len(given) > 1 and name in known:
-                reader.fault(name, "repeated_parameter", f"{name}: expected it once, found {len(given)} times")
-        return reader
-
-    @classmethod
-    def of_json(cls, body: Any, known: list[str] | tuple[str, ...]) -> _Reader:
-        if not isinstance(body, dict):
-            raise Invalid.at("", "wrong_type", f"expected a JSON object with the parameters of a search, found {shown(body)}")
-        reader = cls(body, True, "", [])
-        reader.refuse_unknown(known)
-        return reader
-
-    def inside(self, name: str, known: tuple[str, ...]) -> _Reader:
-        """A reader of the object at `name`, whose faults are this one's."""
-        reader = _Reader(self.values[name], True, self.at(name), self.faults)
-        reader.refuse_unknown(known)
-        return reader
-
-    def refuse_unknown(self, known: list[str] | tuple[str, ...]) -> None:
-        for name in self.values:
-            if name not in known:
-                detail = f"there is no parameter {shown(name)}{nearest(name, known)}"
-                self.fault(self.at(name), "unknown_parameter", detail)
-
-    def at(self, name: str) -> str:
-        return self.prefix + pointer(name) if self.native else clean(name)
-
-    def fault(self, at: str, code: str, detail: str) -> None:
-        self.faults.append(Fault(at, code, detail))
-
-    def attempt(self, read: Callable[[], T]) -> T | None:
-        """What `read` gives, or None where it raises Invalid, whose faults are noted."""
-        try:
-            return read()
-        except Invalid as error:
-            for fault in error.errors:  # the parsers of q, filter and cursor point to the bare parameter
-                self.faults.append(fault if fault.pointer.startswith("/") else replace(fault, pointer=self.at(fault.pointer)))
-            return None
-
-    def finish(self) -> None:
-        if self.faults:
-            raise Invalid.of(self.faults)
-
-    # values
-    def value(self, name: str, default: Any = None) -> Any:
-        """The value as it came; the default where it is absent, null, or blank in a query string."""
-        value = self.values.get(name)
-        blank = value is None or (not self.native and not value.strip())
-        return default if blank else value
-
-    def wrong(self, name: str, expected: str, value: Any) -> None:
-        self.fault(self.at(name), "wrong_value", f"{name}: expected {expected}, found {shown(value)}")
-
-    def text(self, name: str, default: str | None = None) -> str | None:
-        value = self.value(name, default)
-        if value is not None and not isinstance(value, str):
-            self.wrong(name, "a string", value)
-            return default
-        if value is not None and not value.strip() and name != "q":
-            return default
-        return value if value is None else clean(value)
-
-    def integer(self, name: str, low: int, high: int | None, default: int, cap: str = "") -> int:
-        value = self.value(name)
-        if value is None:
-            return default
-        number = value if self.native else int(value) if _INTEGER.fullmatch(value.strip()) else None
-        if type(number) is not int or number < low or (high is not None and number > high):
-            bounds = f"from {low}" if high is None else f"from {low} to {high}" + (f" ({cap})" if cap else "")
-            self.wrong(name, f"an integer {bounds}", value)
-            return default
-        return number
-
-    def boolean(self, name: str, default: bool) -> bool:
-        value = self.value(name)
-        if value is None:
-            return default
-        read = value if self.native else {"true": True, "false": False}.get(value.strip().lower())
-        if not isinstance(read, bool):
-            self.wrong(name, "true or false", value)
-            return default
-        return read
-
-    def choice(self, name: str, choices: tuple[str, ...], default: Any) -> Any:
-        value = self.value(name)
-        if value is None or value in choices:
-            return default if value is None else value
-        self.wrong(name, " or ".join((", ".join(choices[:-1]), choices[-1])), value)
-        return default
-
-    def names(self, name: str) -> list[tuple[str, str]]:
-        """(pointer, name) of each name in a list, or in text with commas."""
-        value = self.value(name, "")
-        if isinstance(value, str):
-            return [(self.at(name), part.strip()) for part in value.split(",")] if value.strip() else []
-        if not isinstance(value, list):
-            self.wrong(name, "a list of field names", value)
-            return []
-        found = []
-        for position, entry in enumerate(value):
-            if isinstance(entry, str):
-                found.append((f"{self.at(name)}/{position}", entry.strip()))
-            else:
-                at = f"{self.at(name)}/{position}"
-                self.fault(at, "wrong_value", f"{name}: expected a field's name, found {shown(entry)}")
-        return found
