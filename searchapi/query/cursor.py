@@ -16,9 +16,10 @@ from typing import Any
 
 import orjson
 
-from ..documents import INTEGERS, MAX_ID
+from ..documents import MAX_ID
 from ..exceptions import Invalid
 from ..model import IndexInfo, SearchRequest
+from .fields import INTEGERS
 
 MAX_LENGTH = 200_000  # characters: five keywords as long as they may be, in base64
 _CHECKSUM = 4  # bytes

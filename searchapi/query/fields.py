@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-from ..documents import INTEGERS, parse_date
+from ..documents import parse_date
 from ..model import Field, IndexInfo
 
+INTEGERS = range(-(2**63), 2**63)
 ORDERED = frozenset({"integer", "float", "date"})  # types with ranges and statistics
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
