@@ -6,7 +6,6 @@ It takes the resolved match, so that corrected words, completed prefixes and syn
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -85,11 +84,11 @@ class _Wanted:
         forms = self.choose(set(analysis.words(analysis.identifier_forms(text))), True)
         if not hits and not forms:
             return []
-        tokens = (None if forms else _align(text, plain, hits)) or _tokens(text, hits | forms)
+        marks = (None if forms else _aligned(text, plain, hits)) or _found(text, hits | forms)
         alone = self.choose(hits | forms, False)
-        found = {mark for mark in tokens.hits if mark[2] in alone}
+        found = {mark for mark in marks if mark[2] in alone}
         for parts, stemmed in self.phrases:
-            found.update(tokens.phrase(parts, self.language if stemmed else "none"))
+            found.update(_phrase(text, marks, parts, self.language if stemmed else "none"))
         return sorted((start, end, analysis.stem(word, self.language)) for start, end, word in found)
 
 
@@ -110,44 +109,34 @@ def _wanted(nodes: Iterable[Node], names: Iterable[str], fields: Mapping[str, Fi
 # -------------------------------------------------------------------------------------------------------- where it is
 
 
-@dataclass(frozen=True, slots=True)
-class _Tokens:
-    """starts: of every word of the text, sorted. hits: the words that matter."""
-
-    starts: list[int]
-    hits: list[Mark]
-
-    def phrase(self, words: tuple[str, ...], language: str) -> list[Mark]:
-        """The words of each run that follows `words`, one right after the other."""
-        at: dict[int, list[Mark]] = {}
-        for mark in self.hits:
-            at.setdefault(mark[0], []).append(mark)
-        runs = [[mark] for mark in self.hits if analysis.stem(mark[2], language) == words[0]]
-        for word in words[1:]:
-            longer = []
-            for run in runs:
-                index = bisect_left(self.starts, run[-1][1])
-                following = at.get(self.starts[index], ()) if index < len(self.starts) else ()
-                longer += [[*run, mark] for mark in following if analysis.stem(mark[2], language) == word]
-            runs = longer
-        return [mark for run in runs for mark in run]
+def _found(text: str, hits: set[str]) -> list[Mark]:
+    return [(token.start, token.end, token.word) for token in analysis.tokens(text) if token.word in hits]
 
 
-def _tokens(text: str, hits: set[str]) -> _Tokens:
-    every = analysis.tokens(text)
-    return _Tokens(sorted({token.start for token in every}), [(t.start, t.end, t.word) for t in every if t.word in hits])
-
-
-def _align(text: str, words: list[str], hits: set[str]) -> _Tokens | None:
-    """What `_tokens` gives for a text of which no identifier form is a hit, several times as fast: `words` laid onto the runs of
-    letters and digits. None where the two do not agree: words too long to be indexed, some combining marks."""
-    spans = [run.span() for run in _RUN.finditer(text)]
-    if len(spans) != len(words):
+def _aligned(text: str, words: list[str], hits: set[str]) -> list[Mark] | None:
+    """What `_found` gives where no identifier form is a hit, several times as fast: `words` laid onto the runs of letters and
+    digits. None where the two do not agree: words too long to be indexed, some combining marks."""
+    try:
+        found = [(*run.span(), word) for run, word in zip(_RUN.finditer(text), words, strict=True) if word in hits]
+    except ValueError:  # one of the two is longer
         return None
-    found = [(start, end, word) for (start, end), word in zip(spans, words, strict=True) if word in hits]
-    if any(analysis.words(text[start:end]) != [word] for start, end, word in found):
-        return None
-    return _Tokens([start for start, _ in spans], found)
+    return found if all(analysis.words(text[start:end]) == [word] for start, end, word in found) else None
+
+
+def _phrase(text: str, hits: list[Mark], words: tuple[str, ...], language: str) -> list[Mark]:
+    """The words of each run of `hits` that follows `words` (stems in `language`), one right after the other in the text."""
+    at: dict[int, list[Mark]] = {}
+    for mark in hits:
+        at.setdefault(mark[0], []).append(mark)
+    runs = [[mark] for mark in hits if analysis.stem(mark[2], language) == words[0]]
+    for word in words[1:]:
+        longer = []
+        for run in runs:
+            following = _RUN.search(text, run[-1][1])
+            candidates = at.get(following.start(), ()) if following else ()
+            longer += [[*run, mark] for mark in candidates if analysis.stem(mark[2], language) == word]
+        runs = longer
+    return [mark for run in runs for mark in run]
 
 
 # ---------------------------------------------------------------------------------------------------------- as answered
@@ -161,7 +150,8 @@ def _marked(text: str, marks: list[Mark], options: Highlight) -> Marked:
         before = _ELLIPSIS if text[:start].strip() else ""
         after = _ELLIPSIS if text[end:].strip() else ""
     shift = len(before) - start
-    ranges = tuple((low + shift, high + shift) for low, high in _merged(marks) if start <= low and high <= end)
+    inside = [mark for mark in marks if start <= mark[0] and mark[1] <= end]
+    ranges = tuple((low + shift, high + shift) for low, high in _merged(inside))
     shown = before + text[start:end] + after
     return Marked(shown, ranges, _html(shown, ranges, options.tags) if options.tags else None)
 
@@ -180,18 +170,20 @@ def _merged(marks: list[Mark]) -> list[Span]:
 def _window(text: str, marks: list[Mark], length: int) -> Span:
     """The part of a text, about `length` long, with the most different words marked; of equals the one with most marks, then the
     first. It is centred on its marks and cut between words."""
-    first = last = right = 0
-    best, inside = (0, 0), Counter()
+    best, chosen, right = (0, 0), (0, 0), 0
+    inside: Counter[str] = Counter()
     for left, (start, end, word) in enumerate(marks):
         while right < len(marks) and marks[right][1] <= max(start + length, end):
             inside[marks[right][2]] += 1
             right += 1
         if (len(inside), right - left) > best:
-            best, first, last = (len(inside), right - left), start, max(end, marks[right - 1][1])
+            best, chosen = (len(inside), right - left), (left, right)
         inside[word] -= 1
         if not inside[word]:
             del inside[word]
-    start = max(0, min(first - (length - last + first) // 2, first, len(text) - length))
+    within = marks[slice(*chosen)] or [(0, 0, "")]
+    first, last = within[0][0], max(mark[1] for mark in within)
+    start = max(0, min(first, first - (length - (last - first)) // 2, len(text) - length))
     end = max(last, min(len(text), start + length))
     return _cut_start(text, start, first), _cut_end(text, end, last)
 

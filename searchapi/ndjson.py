@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from .documents import pointer, shown
 from .exceptions import Fault, Invalid, TooLarge, Unreadable
+from .wording import pointer, shown
 
 JSON_TYPES = ("application/json",)
 NDJSON_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")

@@ -13,14 +13,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
-from difflib import get_close_matches
 from math import isfinite
 from typing import Any
 
 from . import analysis
-from .documents import MAX_FIELDS, name_problem, overlapping, pointer, printable, shown
+from .checking import MAX_FIELDS, name_problem, overlapping
 from .exceptions import Fault, Invalid
 from .model import FIELD_TYPES, Field, IndexInfo, IndexSettings, Synonyms, TypoRules
+from .wording import abridged, nearest, pointer, printable, shown
 
 MAX_PHRASES = 10_000  # of all synonyms together
 MAX_STOP_WORDS = 2_000
@@ -96,9 +96,9 @@ class _Reader:
             if key in known:
                 yield key, value
                 continue
-            near = get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-            self.fault(at + pointer(key), "unknown_setting", f"There is no setting {printable(key)!r}; {hint}")
+            near = nearest(key, known)
+            hint = f"did you mean {near!r}?" if near else f"known are {', '.join(known)}."
+            self.fault(at + pointer(key), "unknown_setting", f"There is no setting {abridged(key)!r}; {hint}")
 
     def boolean(self, at: str, value: Any) -> bool:
         if not isinstance(value, bool):
@@ -113,8 +113,8 @@ class _Reader:
 
     def language(self, at: str, value: Any) -> str:
         if not isinstance(value, str) or value not in analysis.LANGUAGES:
-            near = get_close_matches(value.lower(), analysis.LANGUAGES, 1) if isinstance(value, str) else []
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(analysis.LANGUAGES)}."
+            near = nearest(value, analysis.LANGUAGES)
+            hint = f"did you mean {near!r}?" if near else f"known are {', '.join(analysis.LANGUAGES)}."
             self.fault(at, "unknown_language", f"Expected a language, got {shown(value)}; {hint}")
         return value
 
@@ -123,7 +123,7 @@ class _Reader:
         if not isinstance(value, str):
             self.expected(at, "the name of a field", value)
         elif problem:
-            self.fault(at, "field_name", f"{printable(value)}: {problem}.")
+            self.fault(at, "field_name", f"{abridged(value)}: {problem}.")
         elif "." in value:
             self.fault(at, "field_name", f"{value}: the primary key must be at the top of a document, not inside an object.")
         return value
@@ -217,7 +217,7 @@ class _Reader:
         for name, body in value.items():
             here = at + pointer(name)
             if problem := name_problem(name):
-                self.fault(here, "field_name", f"{printable(name)}: {problem}.")
+                self.fault(here, "field_name", f"{abridged(name)}: {problem}.")
             elif other := overlapping(name, found):
                 self.fault(
                     here, "field_conflict", f"{name}: {other!r} is a field already; a field cannot be both a value and an object."
@@ -257,8 +257,8 @@ class _Reader:
     def type(self, at: str, value: Any) -> bool:
         if isinstance(value, str) and value in FIELD_TYPES:
             return True
-        near = get_close_matches(value, FIELD_TYPES, 1) if isinstance(value, str) else []
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(FIELD_TYPES)}."
+        near = nearest(value, FIELD_TYPES)
+        hint = f"did you mean {near!r}?" if near else f"known are {', '.join(FIELD_TYPES)}."
         self.fault(at, "unknown_type", f"Expected a type of field, got {shown(value)}; {hint}")
         return False
 
