@@ -1,4 +1,4 @@
-"""How good an order of answers is: the judged questions and the three figures computed over them. Pure, but for reading the two files.
+"""How good an order of answers is: the judged questions and the three figures over them. Pure, but for reading the two files.
 
 A known-item question has a set of ids, each of which a person would accept as the answer. A long question has graded ids:
 3 answers it, 2 helps, 1 is related; everything else counts as 0.
