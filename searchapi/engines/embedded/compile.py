@@ -1,0 +1,178 @@
+"""Query -> tantivy. Every word in a Query is an exact term already; here it only finds its slots.
+
+A text field is in the index twice, as it stands (t<n>) and stemmed (s<n>). A word scores by its best field (dis_max), the words
+of a query by their sum. Filters and exclusions never score.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from tantivy import FieldType, Occur, Schema
+from tantivy import Query as TQuery
+
+from ... import model
+from ...analysis import stem
+from ...model import AllOf, AnyOf, Match, Near, Node, Term
+from .generation import Placement, Slots, keyword_value
+
+STEM_WEIGHT = 0.8  # of a stem beside the word as it stands, so that the same form ranks first
+TIE_BREAKER = 0.2  # of the other fields' scores, beside the best one's
+
+_MUST, _SHOULD, _MUST_NOT = Occur.Must, Occur.Should, Occur.MustNot
+_TYPES = {"integer": FieldType.Integer, "boolean": FieldType.Integer, "date": FieldType.Integer, "float": FieldType.Float}
+_REGEX_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$#&\-~/<>@\"]")
+
+
+class Compiler:
+    def __init__(self, schema: Schema, placement: Placement):
+        self.schema = schema
+        self.slots = placement.slots
+        self.layout = placement.layout
+
+    # ------------------------------------------------------------------------------------------------------ the whole
+
+    def query(self, match: Match | None, filter: model.Filter | None) -> TQuery:
+        parts: list[tuple[Occur, TQuery]] = []
+        if match is not None:
+            parts += self._match(match)
+        if filter is not None:
+            parts.append((_MUST, unscored(self.filter(filter))))
+        if not parts:
+            return TQuery.all_query()
+        if len(parts) == 1 and parts[0][0] is _MUST:
+            return parts[0][1]
+        if all(occur is not _MUST for occur, _ in parts):  # only exclusions match nothing by themselves
+            parts.append((_MUST, TQuery.all_query()))
+        return TQuery.boolean_query(parts)
+
+    def _match(self, match: Match) -> list[tuple[Occur, TQuery]]:
+        clauses = [self.node(node) for node in match.clauses]
+        if match.any_clause and len(clauses) > 1:
+            clauses = [TQuery.boolean_query([(_SHOULD, clause) for clause in clauses])]
+        parts = [(_MUST, clause) for clause in clauses]
+        parts += [(_SHOULD, self.node(node)) for node in match.extras]
+        parts += [(_SHOULD, TQuery.const_score_query(self.node(node), model.TIER)) for node in match.tiers]
+        parts += [(_MUST_NOT, self.node(node)) for node in match.excluded]
+        return parts
+
+    # --------------------------------------------------------------------------------------------------------- words
+
+    def node(self, node: Node) -> TQuery:
+        if isinstance(node, AllOf):
+            return TQuery.boolean_query([(_MUST, self.node(child)) for child in node.nodes])
+        leaves = self._leaves(node)
+        if len(leaves) == 1:
+            return leaves[0]
+        return TQuery.disjunction_max_query(leaves, TIE_BREAKER) if leaves else TQuery.empty_query()
+
+    def _leaves(self, node: Node) -> list[TQuery]:
+        """What a dis_max is over; a nested AnyOf joins its parent's."""
+        if isinstance(node, Term):
+            return self._term(node)
+        if isinstance(node, Near):
+            return self._near(node)
+        if isinstance(node, AnyOf):
+            return [leaf for child in node.nodes for leaf in self._leaves(child)]
+        return [self.node(node)]
+
+    def _text_slots(self, fields: Iterable[str]) -> Iterable[Slots]:
+        """Fields that this generation does not hold yet have nothing to match."""
+        for name in fields:
+            slots = self.slots.get(name)
+            if slots is not None and slots.text is not None:
+                yield slots
+
+    def _term(self, term: Term) -> list[TQuery]:
+        found = []
+        for slots in self._text_slots(term.fields):
+            weight = term.weight * slots.field.boost
+            found.append(boosted(TQuery.term_query(self.schema, f"t{slots.text}", term.word, "freq"), weight))
+            language = self.layout.text[slots.text]
+            if term.stem and language != "none":
+                query = TQuery.term_query(self.schema, f"s{slots.text}", stem(term.word, language), "freq")
+                found.append(boosted(query, weight * STEM_WEIGHT))
+        return found
+
+    def _near(self, near: Near) -> list[TQuery]:
+        found = []
+        for slots in self._text_slots(near.fields):
+            language = self.layout.text[slots.text]
+            stemmed = near.stem and language != "none"
+            words = [stem(word, language) for word in near.words] if stemmed else list(near.words)
+            name = f"s{slots.text}" if stemmed else f"t{slots.text}"
+            if len(words) == 1:
+                query = TQuery.term_query(self.schema, name, words[0], "freq")
+            else:
+                query = TQuery.phrase_query(self.schema, name, words, near.slop)
+            found.append(boosted(query, near.weight * slots.field.boost))
+        return found
+
+    # ------------------------------------------------------------------------------------------------------- filters
+
+    def filter(self, node: model.Filter) -> TQuery:
+        return getattr(self, "_" + type(node).__name__.lower())(node)
+
+    def _and(self, node: model.And) -> TQuery:
+        return TQuery.boolean_query([(_MUST, self.filter(child)) for child in node.nodes])
+
+    def _or(self, node: model.Or) -> TQuery:
+        return TQuery.boolean_query([(_SHOULD, self.filter(child)) for child in node.nodes])
+
+    def _not(self, node: model.Not) -> TQuery:
+        return TQuery.boolean_query([(_MUST, TQuery.all_query()), (_MUST_NOT, self.filter(node.node))])
+
+    def _compare(self, node: model.Compare) -> TQuery:
+        if node.op == "!=":
+            return self._not(model.Not(model.Compare(node.field, "=", node.value)))
+        if node.op == "=":
+            slots = self.slots.get(node.field)
+            if slots is None:
+                return TQuery.empty_query()
+            return TQuery.term_query(self.schema, slots.value_name, indexed_value(slots, node.value), "basic")
+        if node.op in ("<", "<="):
+            return self._range(node.field, None, node.value, include_high=node.op == "<=")
+        return self._range(node.field, node.value, None, include_low=node.op == ">=")
+
+    def _in(self, node: model.In) -> TQuery:
+        slots = self.slots.get(node.field)
+        if slots is None:
+            return TQuery.empty_query()
+        return TQuery.term_set_query(self.schema, slots.value_name, [indexed_value(slots, value) for value in node.values])
+
+    def _between(self, node: model.Between) -> TQuery:
+        return self._range(node.field, node.low, node.high)
+
+    def _range(self, field, low, high, *, include_low: bool = True, include_high: bool = True) -> TQuery:
+        slots = self.slots.get(field)
+        if slots is None:
+            return TQuery.empty_query()
+        low, high = (None if value is None else indexed_value(slots, value) for value in (low, high))
+        return TQuery.range_query(self.schema, slots.value_name, _TYPES[slots.field.type], low, high, include_low, include_high)
+
+    def _startswith(self, node: model.StartsWith) -> TQuery:
+        slots = self.slots.get(node.field)
+        if slots is None:
+            return TQuery.empty_query()
+        pattern = _REGEX_SPECIAL.sub(r"\\\g<0>", keyword_value(node.prefix).partition("\x00")[0])
+        return TQuery.regex_query(self.schema, slots.value_name, f"(?s){pattern}.*")
+
+    def _exists(self, node: model.Exists) -> TQuery:
+        return TQuery.term_query(self.schema, "_fields", node.field, "basic")
+
+
+def indexed_value(slots: Slots, value):
+    """A value as its slot holds it."""
+    kind = slots.field.type
+    if kind in ("text", "keyword"):
+        return keyword_value(value)
+    return float(value) if kind == "float" else int(value)
+
+
+def boosted(query: TQuery, weight: float) -> TQuery:
+    return query if weight == 1.0 else TQuery.boost_query(query, weight)
+
+
+def unscored(query: TQuery) -> TQuery:
+    return TQuery.const_score_query(query, 0.0)

@@ -1,0 +1,262 @@
+"""The embedded engine: the port over SQLite and tantivy.
+
+Writes go to SQLite and are acknowledged when it has committed; an indexer (`indexer.py`) carries them to tantivy; reads by id
+come from SQLite, searches from the live generation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from ...exceptions import EngineUnavailable, IndexNotFound, SearchAPIError
+from ...model import (
+    Document,
+    EngineHealth,
+    Expansion,
+    Filter,
+    IndexInfo,
+    IndexSettings,
+    IndexStats,
+    Operation,
+    Query,
+    Result,
+    SettingsChange,
+    WriteResult,
+)
+from ..base import Capabilities
+from . import searching
+from .index import Readers, Snapshot, reached_seq
+from .sqlite import Connections
+from .store import Store
+from .system import SystemDatabase
+
+log = logging.getLogger(__name__)
+
+DELETE_CHUNK = 10_000  # documents of a delete by filter in one transaction
+CATCH_UP = 600.0  # seconds a delete by filter waits for the indexer
+POLL = 0.01  # seconds between looks at what the indexer has published
+
+
+class EmbeddedEngine:
+    capabilities = Capabilities(engine="embedded")
+
+    def __init__(self, data_dir: Path, system: SystemDatabase | None = None):
+        self.data_dir = Path(data_dir)
+        self.connections = Connections()
+        self.system = system or SystemDatabase(self.data_dir, self.connections)
+        self._stores: dict[str, Store] = {}
+        self._readers = Readers()
+
+    # ------------------------------------------------------------------------------------------------------- indexes
+
+    def indexes(self) -> list[IndexInfo]:
+        return [self._info(name, uid, created, self._open(uid)) for name, uid, created in self.system.registered()]
+
+    def index(self, name: str) -> IndexInfo:
+        uid, created = self.system.find(name)
+        return self._info(name, uid, created, self._open(uid))
+
+    def create_index(self, name: str, settings: IndexSettings) -> IndexInfo:
+        uid = uuid.uuid4().hex
+        folder = self.system.folder(uid)
+        try:
+            Store.create(folder, settings)
+            self.system.register(name, uid)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return self.index(name)
+
+    def delete_index(self, name: str) -> None:
+        uid = self.system.unregister(name)
+        store = self._stores.pop(uid, None)
+        self._readers.drop(lambda path: path.parent == self.system.folder(uid))
+        if store is not None:
+            self.connections.drop(store.path)
+
+    def update_settings(self, name: str, settings: IndexSettings, dry_run: bool = False) -> SettingsChange:
+        store = self._store(name)
+        changed, rebuild = store.put_settings(settings, dry_run=dry_run)
+        return SettingsChange(changed, rebuild, store.counters()["documents"])
+
+    def rebuild(self, name: str) -> None:
+        self._store(name).start_rebuild()
+
+    def stats(self, name: str) -> IndexStats:
+        store = self._store(name)
+        state, seq = store.state(), store.newest_seq()
+        live = state.one("live")
+        indexed = reached_seq(store.folder / live.name, state.uuid) if live else 0
+        lag, lag_seconds = store.lag(indexed)
+        size = sum(path.stat().st_size for path in _files(store.folder))
+        fields = {}
+        with contextlib.suppress(EngineUnavailable):
+            snapshot = self._snapshot(store)
+            if snapshot is not None:
+                fields = {name: snapshot.searcher.doc_freq("_fields", name) for name in state.fields}
+        documents = store.counters()["documents"]
+        return IndexStats(documents, size, seq, indexed, lag, lag_seconds, state.one("building") is not None, fields)
+
+    # ----------------------------------------------------------------------------------------------------- documents
+
+    def write(self, name: str, operations: Sequence[Operation]) -> WriteResult:
+        return self._store(name).write(operations)
+
+    def get(self, name: str, id: str) -> Document:
+        return self._store(name).get(id)
+
+    def scan(self, name: str, after: str | None = None, limit: int | None = None) -> Iterator[Document]:
+        return self._store(name).scan(after, limit)
+
+    def delete_where(self, name: str, filter: Filter, progress: Callable[[int], None] = lambda done: None) -> int:
+        """Documents written after this began, and those rewritten meanwhile, stay: they came after the delete."""
+        store = self._store(name)
+        deleted, upto = 0, store.newest_seq()
+        self._caught_up(store, upto)
+        while True:
+            with self._reading(name) as snapshot:
+                found = searching.matching(snapshot, filter, upto, DELETE_CHUNK) if snapshot else []
+            if not found:
+                return deleted
+            count, seq = store.delete_unchanged(found)
+            deleted += count
+            progress(deleted)
+            self._caught_up(store, seq)
+
+    def _caught_up(self, store: Store, seq: int) -> None:
+        if not self._wait(store, seq, CATCH_UP):
+            raise EngineUnavailable("The index did not catch up with the documents; is the indexer running?", code="index_behind")
+
+    def wait(self, name: str, seq: int, timeout: float) -> bool:
+        return self._wait(self._store(name), seq, timeout)
+
+    def _wait(self, store: Store, seq: int, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        while True:
+            state = store.state()
+            live = state.one("live")
+            if live is not None and reached_seq(store.folder / live.name, state.uuid) >= seq:
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(POLL)
+
+    # -------------------------------------------------------------------------------------------------------- search
+
+    def search(self, name: str, query: Query) -> Result:
+        with self._reading(name) as snapshot:
+            return searching.Search(snapshot, query).run() if snapshot else Result((), 0)
+
+    def expand(
+        self, name: str, word: str, fields: Sequence[str], kind: Literal["prefix", "typo"], distance: int = 1, limit: int = 20
+    ) -> list[Expansion]:
+        with self._reading(name) as snapshot:
+            if snapshot is None:
+                return []
+            if kind == "prefix":
+                return searching.prefixed(snapshot, word, fields, limit)
+            return searching.misspelt(snapshot, word, fields, distance, limit)
+
+    def frequency(self, name: str, word: str, fields: Sequence[str]) -> int:
+        with self._reading(name) as snapshot:
+            return searching.frequency(snapshot, word, fields) if snapshot else 0
+
+    @contextlib.contextmanager
+    def _reading(self, name: str) -> Iterator[Snapshot | None]:
+        """The index's snapshot; None for an index that has never been searched yet, which is empty to a search. A generation
+        that tantivy cannot read is reported, so that the indexer builds another."""
+        store = self._store(name)
+        try:
+            yield self._snapshot(store)
+        except SearchAPIError:
+            raise
+        except (ValueError, OSError, RuntimeError) as error:
+            raise self._broken(store, error) from error
+
+    def _snapshot(self, store: Store) -> Snapshot | None:
+        for attempt in (1, 2):
+            state = store.state()
+            live = state.one("live")
+            if live is None:
+                if state.ever_live:
+                    raise EngineUnavailable(
+                        "The index is being rebuilt from its documents. Try again soon.", code="index_rebuilding"
+                    )
+                return None
+            try:
+                return self._readers.get(store.folder / live.name, live.placement.layout).snapshot(live.placement)
+            except FileNotFoundError as error:  # it was switched and swept between the two looks, or it is lost
+                self._readers.drop(lambda path: path.parent == store.folder)
+                if attempt == 2:
+                    raise self._broken(store, error) from error
+            except (ValueError, OSError) as error:
+                raise self._broken(store, error) from error
+        raise AssertionError("the second attempt returns or raises")
+
+    def _broken(self, store: Store, error: Exception) -> EngineUnavailable:
+        log.error("generation unreadable: %s", error, extra={"folder": store.folder.name})
+        self._readers.drop(lambda path: path.parent == store.folder)
+        live = store.state().one("live")
+        if live is not None:
+            with contextlib.suppress(EngineUnavailable):  # on a read-only disk there is nothing to be done but to say so
+                store.set_generation(live.name, "broken")
+        return EngineUnavailable(
+            "The index cannot be read and will be rebuilt from its documents. Try again soon.", code="index_broken"
+        )
+
+    # -------------------------------------------------------------------------------------------------------- health
+
+    def health(self) -> EngineHealth:
+        """Whether every index can be searched; how long that took to find out."""
+        started = time.perf_counter()
+        documents, reasons, names = 0, [], self.system.registered()
+        for name, uid, _ in names:
+            try:
+                store = self._open(uid)
+                self._snapshot(store)
+                documents += store.counters()["documents"]
+            except IndexNotFound:
+                continue
+            except EngineUnavailable as error:
+                reasons.append(f"{name}: {error.detail}")
+        detail = {
+            "engine": "embedded",
+            "indexes": len(names),
+            "documents": documents,
+            "free_bytes": shutil.disk_usage(self.data_dir).free,
+            "latency_ms": round((time.perf_counter() - started) * 1000, 3),
+        }
+        return EngineHealth(not reasons, detail, reasons[0] if reasons else None)
+
+    def close(self) -> None:
+        self._readers.drop(lambda path: True)
+        self.connections.close()
+
+    # ------------------------------------------------------------------------------------------------------- helpers
+
+    def _store(self, name: str) -> Store:
+        return self._open(self.system.find(name)[0])
+
+    def _open(self, uid: str) -> Store:
+        store = self._stores.get(uid)
+        if store is None:
+            store = self._stores[uid] = Store(self.system.folder(uid), self.connections)
+        return store
+
+    def _info(self, name: str, uid: str, created: str, store: Store) -> IndexInfo:
+        state = store.state()
+        return IndexInfo(name, uid, created, state.settings, state.searched, state.version)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            if path.is_file():
+                yield path

@@ -1,0 +1,99 @@
+"""The reading side of a generation: open readers, reloaded when the indexer has published more.
+
+Workers only read. Before a search they compare what the indexer has published with what they have opened (a stat) and reload
+if it moved, so a write is seen by every worker within a second, and a reader never needs a lock that a writer holds.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import tantivy
+
+from .generation import REACHED, Layout, Placement, open_index, open_words, read_reached
+
+OPEN_READERS = 32  # generations; each holds mapped files and a watcher thread
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One moment of one generation, which a search uses from its first step to its last."""
+
+    searcher: tantivy.Searcher
+    words: tantivy.Searcher
+    schema: tantivy.Schema
+    words_schema: tantivy.Schema
+    placement: Placement
+    stamp: tuple[int, int]
+
+
+class Reader:
+    """An open generation. Raises OSError or ValueError where it cannot be opened or read."""
+
+    def __init__(self, path: Path, layout: Layout):
+        self.path = path
+        self._index = open_index(path, layout)
+        self._words = open_words(path)
+        for index in (self._index, self._words):
+            index.config_reader("manual", 0)
+        self._schema, self._words_schema = self._index.schema, self._words.schema
+        self._lock = threading.Lock()
+        self._stamp: tuple[int, int] | None = None
+        self._searchers: tuple[tantivy.Searcher, tantivy.Searcher] | None = None
+
+    def snapshot(self, placement: Placement) -> Snapshot:
+        stamp = published(self.path)
+        if stamp != self._stamp:
+            with self._lock:
+                if stamp != self._stamp:
+                    self._words.reload()
+                    self._index.reload()
+                    self._searchers = (self._index.searcher(), self._words.searcher())
+                    self._stamp = stamp
+        searcher, words = self._searchers
+        return Snapshot(searcher, words, self._schema, self._words_schema, placement, stamp)
+
+
+def published(path: Path) -> tuple[int, int]:
+    """What changes whenever the indexer has published. Raises FileNotFoundError where the generation is gone."""
+    status = os.stat(f"{path}/{REACHED}")
+    return status.st_mtime_ns, status.st_ino
+
+
+class Readers:
+    """Open generations by path, the least recently used closed first."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[Path, Reader] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, path: Path, layout: Layout) -> Reader:
+        reader = self._open.get(path)
+        if reader is None:
+            with self._lock:
+                reader = self._open.get(path)
+                if reader is None:
+                    reader = self._open[path] = Reader(path, layout)
+                    while len(self._open) > OPEN_READERS:
+                        self._open.popitem(last=False)
+        elif len(self._open) > OPEN_READERS // 2:  # order matters only when closing is near
+            with self._lock:
+                if path in self._open:
+                    self._open.move_to_end(path)
+        return reader
+
+    def drop(self, matches: Callable[[Path], bool]) -> None:
+        with self._lock:
+            for path in [p for p in self._open if matches(p)]:
+                del self._open[path]
+
+
+def reached_seq(path: Path, uuid: str) -> int:
+    """The seq up to which searches of this generation see; 0 where it is lost or of another store."""
+    reached = read_reached(path)
+    return reached.seq if reached is not None and reached.uuid == uuid else 0

@@ -1,0 +1,271 @@
+"""The one writer of tantivy: carries every write of SQLite to the generations, in the order of seq.
+
+An indexer holds a generation's flock, tails `documents.db` by seq, applies batches (delete by id, then add: replaying is
+harmless), commits, and publishes the seq it has reached. What it finds lost, stale, of another store or unreadable, it builds
+anew from the documents, beside the one that answers where there is one, and then switches in one transaction. It is also the worker
+for tasks. Killed at any moment, the next one goes on from what was published.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import threading
+import time
+from collections import OrderedDict
+from pathlib import Path
+
+from ...exceptions import EngineUnavailable, SearchAPIError
+from . import generation
+from .generation import read_reached
+from .sqlite import Connections
+from .store import Generation, State, Store
+from .system import SystemDatabase
+from .tasks import TaskWorker
+from .writer import GenerationWriter
+
+log = logging.getLogger(__name__)
+
+OPEN_WRITERS = 8  # generations with an open writer; an open one finishes its merges
+IDLE = 0.02  # seconds between looks where nothing happens; the wait doubles up to IDLE_MOST
+IDLE_MOST = 0.1
+RETIRED_FOR = 15.0  # seconds a generation that was left stays on disk, for searches that have it open
+HOUSEKEEPING = 5.0  # seconds between looks for tombstones, retired generations and trash
+FAILED_WAIT = 30.0  # seconds at most before an index that failed is tried again
+
+
+class Indexer:
+    """Runs until told to stop. `step` does one pass over all indexes; it is all that a test needs."""
+
+    def __init__(self, data_dir: Path):
+        self.data_dir = Path(data_dir)
+        self.connections = Connections()
+        self.system = SystemDatabase(self.data_dir, self.connections)
+        self.tasks = TaskWorker(self.data_dir)
+        self._stores: dict[str, Store] = {}
+        self._writers: OrderedDict[Path, GenerationWriter] = OrderedDict()
+        self._locks: dict[Path, int] = {}
+        self._failed: dict[str, tuple[float, float]] = {}  # uid -> (try again at, the wait before)
+        self._idle: dict[str, tuple[int, int]] = {}  # uid -> the stamp of its store when there was nothing left to do
+        self._housekept = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        tasks = threading.Thread(target=self.tasks.run, args=(stop,), name="tasks")
+        tasks.start()
+        wait = IDLE
+        try:
+            while not stop.is_set():
+                wait = IDLE if self._guarded_step() else min(wait * 2, IDLE_MOST)
+                stop.wait(wait)
+        finally:
+            stop.set()
+            tasks.join()
+            self.close()
+
+    def _guarded_step(self) -> bool:
+        try:
+            return self.step()
+        except EngineUnavailable as error:  # of system.db: busy, full or read-only; the next step tries again
+            log.error("indexer: %s", error.detail)
+            return False
+
+    def close(self) -> None:
+        for path in list(self._writers):
+            self._close_writer(path)
+        for path in list(self._locks):
+            self._unlock(path)
+        self.connections.close()
+
+    # ------------------------------------------------------------------------------------------------------ one pass
+
+    def step(self) -> bool:
+        """One pass over every index. Whether anything was done."""
+        done = False
+        registered = {uid for _, uid, _ in self.system.registered()}
+        for uid in self._stores.keys() - registered:
+            self._leave(uid)
+        for uid in registered:
+            done |= self._index_step(uid)
+        if time.monotonic() - self._housekept > HOUSEKEEPING:
+            self._housekept = time.monotonic()
+            self._housekeeping()
+        return done
+
+    def _index_step(self, uid: str) -> bool:
+        again, waited = self._failed.get(uid, (0.0, 0.0))
+        if time.monotonic() < again:
+            return False
+        store = self._stores.get(uid)
+        if store is None:
+            store = self._stores[uid] = Store(self.system.folder(uid), self.connections)
+        try:
+            stamp = store.stamp()
+            if self._idle.get(uid) == stamp:
+                return False
+            done = self._advance(store)
+            self._failed.pop(uid, None)
+            if not done:
+                self._idle[uid] = stamp
+            return done
+        except (SearchAPIError, ValueError, OSError, RuntimeError) as error:
+            # A full or failing disk: writers are given up, what was published stays, and it is tried again later.
+            wait = min(max(0.5, waited * 2), FAILED_WAIT)
+            self._failed[uid] = (time.monotonic() + wait, wait)
+            log.error("indexing failed, trying again in %.1f s: %s", wait, error, extra={"folder": uid})
+            self._close_all(store.folder)
+            return False
+
+    def _advance(self, store: Store) -> bool:
+        state = self._checked(store)
+        done = False
+        for g in state.generations:
+            if g.state in ("live", "building") and self._lock(store.folder / g.name):
+                writer = self._writer(store, state, g)
+                done |= writer.advance(store, state, g.placement)
+                if g.state == "building":
+                    done |= self._switch(store, state, g)
+        return done
+
+    def _checked(self, store: Store) -> State:
+        """The state, after starting what it asks for: a generation of our format, one in place of what cannot be trusted, one with
+        more slots."""
+        state = store.state()
+        live, building = state.one("live"), state.one("building")
+        if live is not None and not self._trusted(store, state, live):
+            log.warning("generation lost or stale: rebuilding", extra={"folder": store.folder.name, "generation": live.name})
+            store.set_generation(live.name, "broken")
+            live = None
+        if building is None and (live is None or live.placement.place(state.fields.values()) is None):
+            store.start_rebuild()
+        return store.state()
+
+    def _trusted(self, store: Store, state: State, g: Generation) -> bool:
+        reached = read_reached(store.folder / g.name)
+        return (
+            reached is not None
+            and reached.uuid == state.uuid
+            and reached.seq <= store.newest_seq()
+            and reached.seq >= store.counters()["pruned_seq"]
+        )
+
+    def _writer(self, store: Store, state: State, g: Generation) -> GenerationWriter:
+        path = store.folder / g.name
+        writer = self._writers.get(path)
+        if writer is None:
+            writer = self._open(store, state, g, path)
+            self._writers[path] = writer
+            while len(self._writers) > OPEN_WRITERS:
+                self._close_writer(next(iter(self._writers)))
+        self._writers.move_to_end(path)
+        return writer
+
+    def _open(self, store: Store, state: State, g: Generation, path: Path) -> GenerationWriter:
+        fresh = g.state == "building" and not self._trusted(store, state, g)
+        try:
+            return GenerationWriter(path, state.uuid, g.placement.layout, fresh=fresh)
+        except (ValueError, OSError) as error:
+            if g.state == "live":
+                log.warning("generation unreadable: rebuilding: %s", error, extra={"folder": store.folder.name})
+                store.set_generation(g.name, "broken")
+            elif not fresh:
+                shutil.rmtree(path, ignore_errors=True)
+            raise
+
+    def _switch(self, store: Store, state: State, g: Generation) -> bool:
+        """Make a generation that has caught up the live one. It must have passed all that searches have been told they see."""
+        live = state.one("live")
+        reached = self._writers[store.folder / g.name].reached
+        shown = read_reached(store.folder / live.name) if live is not None else None
+        if reached < store.newest_seq() or (shown is not None and reached < shown.seq):
+            return True
+        store.set_generation(g.name, "live")
+        log.info("generation live", extra={"folder": store.folder.name, "generation": g.name, "seq": reached})
+        return True
+
+    # -------------------------------------------------------------------------------------------------- housekeeping
+
+    def _housekeeping(self) -> None:
+        self._idle.clear()  # look at every generation again: it may have been lost or damaged where nothing was written
+        for uid in self.system.trash():
+            self._leave(uid)
+            shutil.rmtree(self.system.folder(uid), ignore_errors=True)
+            if not self.system.folder(uid).exists():
+                self.system.swept(uid)
+        for store in list(self._stores.values()):
+            with contextlib.suppress(SearchAPIError, OSError):  # a full or read-only disk: nothing here is urgent
+                self._sweep(store)
+                self._prune(store)
+
+    def _sweep(self, store: Store) -> None:
+        """Remove generations of our format that were left long enough ago, or that nothing names."""
+        for name in store.retired(int((time.time() - RETIRED_FOR) * 1000)):
+            self._remove(store.folder / name)
+            store.forget_generation(name)
+        known = set(store.generation_names())
+        for path in store.folder.glob(f"{generation.FORMAT}-*"):
+            if path.is_dir() and path.name not in known and time.time() - path.stat().st_mtime > RETIRED_FOR:
+                self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        if self._lock(path):
+            self._close_writer(path)
+            shutil.rmtree(path, ignore_errors=True)
+            self._unlock(path)
+            path.with_name(path.name + ".lock").unlink(missing_ok=True)
+
+    def _prune(self, store: Store) -> None:
+        """Tombstones that every generation on disk has passed are of no more use. One of another format that nobody tails any more
+        holds them back for a week; then it will be found stale, and rebuilt, by whoever comes back to it."""
+        state, oldest = store.state(), store.newest_seq()
+        for name in store.generation_names():
+            reached = read_reached(store.folder / name)
+            ours = any(g.name == name for g in state.generations)
+            if reached is None or reached.uuid != state.uuid:
+                if ours:
+                    return
+            elif ours or time.time() - (store.folder / name / generation.REACHED).stat().st_mtime < 7 * 86400:
+                oldest = min(oldest, reached.seq)
+        while store.has_tombstones(oldest) and store.prune(oldest):
+            pass
+
+    # --------------------------------------------------------------------------------------------------------- locks
+
+    def _lock(self, path: Path) -> bool:
+        """Whether this process holds the generation; it keeps it until it stops. flock ends with the process, however it ends."""
+        if path in self._locks:
+            return True
+        descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._locks[path] = descriptor
+        return True
+
+    def _unlock(self, path: Path) -> None:
+        descriptor = self._locks.pop(path, None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _close_writer(self, path: Path) -> None:
+        writer = self._writers.pop(path, None)
+        if writer is not None:
+            writer.close()
+
+    def _close_all(self, folder: Path) -> None:
+        for path in [p for p in self._writers if p.parent == folder]:
+            self._close_writer(path)
+
+    def _leave(self, uid: str) -> None:
+        folder = self.system.folder(uid)
+        self._close_all(folder)
+        for path in [p for p in self._locks if p.parent == folder]:
+            self._unlock(path)
+        self._idle.pop(uid, None)
+        store = self._stores.pop(uid, None)
+        if store is not None:
+            self.connections.drop(store.path)

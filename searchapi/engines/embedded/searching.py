@@ -1,0 +1,196 @@
+"""One search over one snapshot: the query compiled, run, its hits read from the very segments that matched them."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import orjson
+from tantivy import DocAddress, FieldType, Occur, Order
+from tantivy import Query as TQuery
+
+from ... import model
+from ...exceptions import DeadlineExceeded
+from ...model import Expansion, Hit, Query, Result, Sort
+from .compile import Compiler
+from .facets import FacetCounter, count
+from .generation import Slots
+from .index import Snapshot
+
+TIES = 16  # hits read beyond a page, so that equal scores around its end are ordered by id
+
+
+class Search:
+    """`Query` on one `Snapshot`. Tantivy cannot be cancelled: the deadline is checked between steps."""
+
+    def __init__(self, snapshot: Snapshot, query: Query):
+        self.snapshot = snapshot
+        self.searcher = snapshot.searcher
+        self.query = query
+        self.compiler = Compiler(snapshot.schema, snapshot.placement)
+
+    def run(self) -> Result:
+        self._in_time()
+        compiled = self.compiler.query(self.query.match, self.query.filter)
+        by_relevance = not self.query.sort and self.query.match is not None and bool(self.query.match.clauses)
+        hits, total = (self._by_relevance if by_relevance else self._by_fields)(compiled)
+        facets = {}
+        if self.query.facets:
+            self._in_time()
+            counter = FacetCounter(self.searcher, self.compiler, self.query, lambda f: self.compiler.query(self.query.match, f))
+            facets = counter.count(compiled, total)
+        self._in_time()
+        return Result(tuple(hits), total, facets=facets)
+
+    def _in_time(self) -> None:
+        if self.query.deadline is not None and time.monotonic() > self.query.deadline:
+            raise DeadlineExceeded("The search did not finish within its timeout_ms.")
+
+    # -------------------------------------------------------------------------------------------------- by relevance
+
+    def _by_relevance(self, compiled: TQuery) -> tuple[list[Hit], int]:
+        page = self.query.page
+        wanted = page.offset + page.limit
+        found = self.searcher.search(compiled, max(1, wanted + TIES), count=True)
+        ranked = self._ties_by_id(found.hits)[page.offset : wanted]
+        return [self._hit(address, compiled, score=score) for score, address in ranked], found.count
+
+    def _ties_by_id(self, hits: list[tuple[float, DocAddress]]) -> list[tuple[float, DocAddress]]:
+        scores = [score for score, _ in hits]
+        if len(set(scores)) == len(scores):
+            return hits
+        tied = {score for score, after in itertools.pairwise(scores) if score == after}
+        ids = {n: self._id(address) if score in tied else "" for n, (score, address) in enumerate(hits)}
+        return [hits[n] for n in sorted(range(len(hits)), key=lambda n: (-scores[n], ids[n]))]
+
+    def _id(self, address: DocAddress) -> str:
+        return self.searcher.doc(address).get_first("_id")
+
+    def _hit(self, address: DocAddress, compiled: TQuery, score: float | None = None, values: tuple | None = None) -> Hit:
+        document = self.searcher.doc(address)
+        explanation = orjson.loads(compiled.explain(self.searcher, address).to_json()) if self.query.explain else None
+        return Hit(document.get_first("_id"), document.get_first("_body"), score, values, explanation)
+
+    # ----------------------------------------------------------------------------------------------------- by fields
+
+    def _by_fields(self, compiled: TQuery) -> tuple[list[Hit], int]:
+        """By the sort fields and then the id: one composite aggregation, the only order of several fields that is exact
+        (`top_hits` gives null for text, `order_by_field` takes one field)."""
+        page = self.query.page
+        if not page.limit:
+            return [], count(self.searcher, compiled)
+        rows = self._keys(compiled, page.offset + page.limit)[page.offset :]
+        addresses = self._addresses([row[-1] for row in rows])
+        hits = [self._hit(addresses[row[-1]], compiled, values=row) for row in rows]
+        return hits, count(self.searcher, compiled)
+
+    def _keys(self, compiled: TQuery, size: int) -> list[tuple[Any, ...]]:
+        if not self.query.sort and self.query.page.after is None:
+            found = self.searcher.search(compiled, size, count=False, order_by_field="_id", order=Order.Asc)
+            return [(value,) for value, _ in found.hits]
+        sorts = [(n, sort, slots) for n, sort in enumerate(self.query.sort) if (slots := self.compiler.slots.get(sort.field))]
+        composite: dict[str, Any] = {
+            "size": size,
+            "sources": [*(_source(n, s, slots) for n, s, slots in sorts), {"id": {"terms": {"field": "_id"}}}],
+        }
+        after = self.query.page.after
+        if after is not None:
+            composite["after"] = {str(n): _after(slots, after[n]) for n, _, slots in sorts} | {"id": f"str:{after[-1]}"}
+        buckets = self.searcher.aggregate(compiled, {"page": {"composite": composite}})["page"]["buckets"]
+        kinds = {n: slots.field.type for n, _, slots in sorts}
+        # A field that no document of this generation has is missing everywhere: it orders nothing.
+        return [
+            (*(_value(kinds.get(n), bucket["key"].get(str(n))) for n in range(len(self.query.sort))), bucket["key"]["id"])
+            for bucket in buckets
+        ]
+
+    def _addresses(self, ids: Sequence[str]) -> dict[str, DocAddress]:
+        if not ids:
+            return {}
+        found = self.searcher.search(TQuery.term_set_query(self.snapshot.schema, "_id", list(ids)), len(ids), count=False)
+        return {self._id(address): address for _, address in found.hits}
+
+
+def matching(snapshot: Snapshot, filter: model.Filter, upto: int, limit: int) -> list[tuple[str, int]]:
+    """(id, seq) of at most `limit` documents that match and were written up to `upto`."""
+    searcher, compiler = snapshot.searcher, Compiler(snapshot.schema, snapshot.placement)
+    old = TQuery.range_query(snapshot.schema, "_seq", FieldType.Integer, None, upto)
+    query = TQuery.boolean_query([(Occur.Must, compiler.query(None, filter)), (Occur.Must, old)])
+    addresses = [address for _, address in searcher.search(query, limit, count=False).hits]
+    seqs = searcher.fast_field_values("_seq", addresses)
+    return [(searcher.doc(address).get_first("_id"), seq) for address, seq in zip(addresses, seqs, strict=True)]
+
+
+def _source(n: int, sort: Sort, slots: Slots) -> dict[str, Any]:
+    order = "desc" if sort.descending else "asc"
+    return {str(n): {"terms": {"field": slots.value_name, "order": order, "missing_bucket": True, "missing_order": "last"}}}
+
+
+def _after(slots: Slots, value: Any) -> str:
+    """A sort value as tantivy spells it in the key to go on after."""
+    if value is None:
+        return "null:"
+    kind = slots.field.type
+    if kind in ("text", "keyword"):
+        return f"str:{value}"
+    return f"f64:{float(value)!r}" if kind == "float" else f"i64:{int(value)}"
+
+
+def _value(kind: str | None, key: Any) -> Any:
+    if key is None or kind is None:
+        return None
+    return float(key) if kind == "float" else key if isinstance(key, str) else int(key)
+
+
+# ------------------------------------------------------------------------------------------------------- vocabulary
+
+CANDIDATES = 100  # words a typo is compared with, the most frequent first
+
+
+def prefixed(snapshot: Snapshot, word: str, fields: Sequence[str], limit: int) -> list[Expansion]:
+    """Words that `word` begins, the most frequent first."""
+    counts: dict[str, int] = {}
+    for name in _text_fields(snapshot, fields):
+        for found, n in snapshot.searcher.terms_with_prefix(name, word, None, limit + 1):
+            counts[found] = max(n, counts.get(found, 0))
+    counts.pop(word, None)
+    ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
+    return [Expansion(found, 0, n) for found, n in ranked]
+
+
+def misspelt(snapshot: Snapshot, word: str, fields: Sequence[str], distance: int, limit: int) -> list[Expansion]:
+    """Words within `distance` typos of `word`, by (distance, frequency)."""
+    query = TQuery.fuzzy_term_query(snapshot.words_schema, "word", word, distance)
+    found = snapshot.words.search(query, CANDIDATES, count=False, order_by_field="n")
+    candidates = {snapshot.words.doc(address).get_first("word") for _, address in found.hits} - {word}
+    near = ((damerau_levenshtein(word, candidate), candidate) for candidate in candidates)
+    counted = [Expansion(w, d, n) for d, w in near if (n := frequency(snapshot, w, fields))]
+    return sorted(counted, key=lambda e: (e.distance, -e.frequency, e.word))[:limit]
+
+
+def frequency(snapshot: Snapshot, word: str, fields: Sequence[str]) -> int:
+    """Documents that hold the word in the field that has most of them."""
+    return max((snapshot.searcher.doc_freq(name, word) for name in _text_fields(snapshot, fields)), default=0)
+
+
+def _text_fields(snapshot: Snapshot, fields: Sequence[str]) -> Iterator[str]:
+    for name in fields:
+        slots = snapshot.placement.slots.get(name)
+        if slots is not None and slots.text is not None:
+            yield f"t{slots.text}"
+
+
+def damerau_levenshtein(a: str, b: str) -> int:
+    """Optimal string alignment: insertions, deletions, substitutions, swaps of neighbours, each one typo."""
+    before, previous, current = [], list(range(len(b) + 1)), []
+    for i, x in enumerate(a, 1):
+        current = [i]
+        for j, y in enumerate(b, 1):
+            cost = min(previous[j] + 1, current[-1] + 1, previous[j - 1] + (x != y))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                cost = min(cost, before[j - 2] + 1)
+            current.append(cost)
+        before, previous = previous, current
+    return previous[-1]

@@ -1,0 +1,109 @@
+"""SQLite connections as this engine wants them, and the one place where sqlite3's errors end.
+
+Every database is WAL with synchronous=FULL: a committed write survives a power cut. A thread has at most one connection for a
+database and at most CONNECTIONS in all; nothing is opened before a thread first needs it, so nothing crosses a fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...exceptions import EngineUnavailable, StorageFull
+
+CONNECTIONS = 16  # open for a thread; the least recently used is closed first
+BUSY_TIMEOUT = 15.0  # seconds a writer waits for the others
+
+_READ_ONLY = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+
+
+@contextlib.contextmanager
+def mapped_errors(what: str) -> Iterator[None]:
+    """Turn sqlite3's errors into ours. `what` is said to the client: "write", "read"."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        primary = code & 0xFF if code is not None else None
+        if primary == sqlite3.SQLITE_FULL:
+            raise StorageFull("The disk is full: nothing was written. Free some space and try again.") from error
+        if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise EngineUnavailable(f"The store stayed busy for too long to {what}. Try again.", code="store_busy") from error
+        if primary in _READ_ONLY:
+            raise EngineUnavailable(
+                f"The store cannot {what}: its disk is read-only or failing.", code="store_unwritable"
+            ) from error
+        raise
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StorageFull("The disk is full: nothing was written. Free some space and try again.") from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO):
+            raise EngineUnavailable(f"The store cannot {what}: {error.strerror}.", code="store_unwritable") from error
+        raise
+
+
+def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
+    """A connection in autocommit, so that transactions begin and end where the code says so."""
+    mode = "rwc" if create else "rw"
+    uri = f"file:{_quoted(path)}?mode={mode}"
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+    try:
+        if create:
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA temp_store=MEMORY")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _quoted(path: Path) -> str:
+    return os.fspath(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+class Connections(threading.local):
+    """This thread's connections by path, least recently used first."""
+
+    def __init__(self) -> None:
+        self.open: OrderedDict[Path, sqlite3.Connection] = OrderedDict()
+
+    def get(self, path: Path) -> sqlite3.Connection:
+        connection = self.open.get(path)
+        if connection is None:
+            connection = self.open[path] = connect(path)
+            while len(self.open) > CONNECTIONS:
+                self.open.popitem(last=False)[1].close()
+        else:
+            self.open.move_to_end(path)
+        return connection
+
+    def drop(self, path: Path) -> None:
+        connection = self.open.pop(path, None)
+        if connection is not None:
+            connection.close()
+
+    def close(self) -> None:
+        while self.open:
+            self.open.popitem()[1].close()
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """BEGIN IMMEDIATE: the write lock is taken before the first read, so that what is read is what is written upon (a read
+    before the write fails with BUSY_SNAPSHOT)."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,477 @@
+"""One index's documents in SQLite: the truth, of which a generation is derived.
+
+    documents    seq (never reused), id, version, when, body; a deleted document stays as a tombstone (body NULL) until every
+                 kept generation has passed it
+    generations  name, format, state, layout, placement: which tantivy indexes there are, and which one answers
+    meta         settings, fields, uuid, counters: one JSON value a key
+
+Everything that must change together is in this one file, because a transaction over several WAL databases is not
+crash-atomic. `seq` is given inside BEGIN IMMEDIATE, so the order of commits is the order of seq, and whoever tails by seq
+misses nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ... import documents, schema
+from ...exceptions import DocumentNotFound, Fault, Invalid, SearchAPIError, VersionConflict
+from ...model import Document, Field, IndexSettings, Operation, Outcome, WriteResult
+from . import generation
+from .generation import Layout, Placement, lay_out
+from .sqlite import Connections, connect, mapped_errors, transaction
+
+_SCHEMA = """
+CREATE TABLE documents(
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, written_ms INTEGER NOT NULL, body BLOB);
+CREATE INDEX tombstones ON documents(seq) WHERE body IS NULL;
+CREATE TABLE generations(
+    name TEXT PRIMARY KEY, format TEXT NOT NULL, state TEXT NOT NULL, layout BLOB NOT NULL, placement BLOB NOT NULL, changed_ms INTEGER);
+CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL);
+"""
+
+SCAN_CHUNK = 500  # documents a read holds SQLite's snapshot for
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """state: building (being filled), live (answers), retired (just left, still open somewhere), broken (found unreadable)."""
+
+    name: str
+    state: str
+    placement: Placement
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of an index at one moment. `version` moves with every change of settings, fields or generations.
+
+    fields: as writes are checked against. searched: as searches see them, in the live generation; equal to `fields` but while
+    a rebuild is under way."""
+
+    uuid: str
+    version: int
+    settings: IndexSettings
+    fields: dict[str, Field]
+    epoch: int
+    ever_live: bool
+    generations: tuple[Generation, ...]
+
+    def one(self, state: str) -> Generation | None:
+        return next((g for g in self.generations if g.state == state), None)
+
+    @property
+    def searched(self) -> dict[str, Field]:
+        live = self.one("live")
+        if live is None:
+            return self.fields
+        return {name: _as_set(slots.field, self.fields.get(name)) for name, slots in live.placement.slots.items()}
+
+
+def _as_set(indexed: Field, wanted: Field | None) -> Field:
+    """A field as the live generation holds it, with those of its new settings that need no rebuild."""
+    return replace(indexed, boost=wanted.boost, array=wanted.array) if wanted is not None else indexed
+
+
+def all_fields(settings: IndexSettings, inferred: Iterable[Field]) -> dict[str, Field]:
+    """Declared and inferred fields together; the primary key always among them."""
+    fields = {settings.primary_key: Field(settings.primary_key, "keyword")}
+    fields.update({f.name: f for f in inferred})
+    fields.update(settings.fields)
+    return {name: _resolved(f, settings) for name, f in fields.items()}
+
+
+def _resolved(field: Field, settings: IndexSettings) -> Field:
+    return replace(field, language=field.language or settings.language) if field.type == "text" else field
+
+
+class Store:
+    """documents.db of one index. Methods raise ours, never sqlite3's errors."""
+
+    def __init__(self, folder: Path, connections: Connections):
+        self.folder = folder
+        self.path = folder / "documents.db"
+        self._connections = connections
+        self._seen = threading.local()  # .value: this thread's (what it saw of the file, State)
+
+    # ------------------------------------------------------------------------------------------------ making, reading
+
+    @classmethod
+    def create(cls, folder: Path, settings: IndexSettings) -> None:
+        """Raises StorageFull or EngineUnavailable; the folder is then to be removed."""
+        fields = all_fields(settings, ())
+        with mapped_errors("write"):
+            folder.mkdir(parents=True)
+            with contextlib.closing(connect(folder / "documents.db", create=True)) as connection:
+                connection.executescript(_SCHEMA)
+                with transaction(connection):
+                    meta = {"uuid": uuid.uuid4().hex, "version": 1, "epoch": 0, "documents": 0, "pruned_seq": 0, "ever_live": False}
+                    meta |= {"settings": schema.settings_to_json(settings), "fields": [asdict(f) for f in fields.values()]}
+                    for key, value in meta.items():
+                        _set(connection, key, value)
+                    _add_generation(connection, lay_out(fields.values(), settings.language))
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        return self._connections.get(self.path)
+
+    def state(self) -> State:
+        """The newest State; 3 µs where nothing was written since this thread last asked (PRAGMA data_version)."""
+        with mapped_errors("read"):
+            seen, connection = self.stamp(), self.connection
+            known = getattr(self._seen, "value", None)
+            if known is None or known[0] != seen:
+                fresh = known is None or known[1].version != _get(connection, "version")
+                known = self._seen.value = (seen, _read_state(connection) if fresh else known[1])
+            return known[1]
+
+    def stamp(self) -> tuple[int, int]:
+        """What changes when another connection has written."""
+        with mapped_errors("read"):
+            connection = self.connection
+            return id(connection), connection.execute("PRAGMA data_version").fetchone()[0]
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with mapped_errors("write"), transaction(self.connection) as connection:
+            yield connection
+            self._seen.value = None  # data_version does not move for a connection's own writes
+
+    def newest_seq(self) -> int:
+        with mapped_errors("read"):
+            return _last_seq(self.connection)
+
+    def counters(self) -> dict[str, int]:
+        with mapped_errors("read"):
+            return {key: _get(self.connection, key) for key in ("documents", "pruned_seq")}
+
+    def lag(self, seq: int) -> tuple[int, float]:
+        """(writes after seq, seconds since the oldest of them)."""
+        with mapped_errors("read"):
+            count, oldest = self.connection.execute(
+                "SELECT count(*), min(written_ms) FROM documents WHERE seq > ?", (seq,)
+            ).fetchone()
+        return count, max(0.0, time.time() - oldest / 1000) if count else 0.0
+
+    def get(self, id: str) -> Document:
+        with mapped_errors("read"):
+            row = self.connection.execute("SELECT version, body FROM documents WHERE id = ?", (id,)).fetchone()
+        if row is None or row[1] is None:
+            raise DocumentNotFound(id)
+        return Document(id, row[0], row[1])
+
+    def scan(self, after: str | None, limit: int | None) -> Iterator[Document]:
+        """By id, in chunks, so that a slow reader of an export holds no snapshot and the WAL can shrink."""
+        left = limit
+        while left is None or left > 0:
+            size = SCAN_CHUNK if left is None else min(left, SCAN_CHUNK)
+            with mapped_errors("read"):
+                rows = self.connection.execute(
+                    "SELECT id, version, body FROM documents WHERE body IS NOT NULL AND (?1 IS NULL OR id > ?1) ORDER BY id LIMIT ?2",
+                    (after, size),
+                ).fetchall()
+            for row in rows:
+                yield Document(*row)
+            if len(rows) < size:
+                return
+            after = rows[-1][0]
+            left = None if left is None else left - size
+
+    def changes(self, after: int, limit: int, upto: int | None = None) -> list[tuple[int, str, bytes | None]]:
+        """(seq, id, body or None for a deleted one) of the writes after `after`, in order."""
+        with mapped_errors("read"):
+            return self.connection.execute(
+                "SELECT seq, id, body FROM documents WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, upto or 2**62, limit)
+            ).fetchall()
+
+    # ------------------------------------------------------------------------------------------------------- writing
+
+    def write(self, operations: Sequence[Operation]) -> WriteResult:
+        """Each operation wholly or not at all, all in one transaction."""
+        with self._writing() as connection:
+            state = self.state()
+            batch = _Batch(connection, state)
+            outcomes = tuple(batch.apply(operation) for operation in operations)
+            if batch.changed_fields:
+                _save_fields(connection, state, batch.fields, batch.changed_fields)
+            if batch.count:
+                _set(connection, "documents", _get(connection, "documents") + batch.count)
+            return WriteResult(batch.seq, outcomes)
+
+    def delete_unchanged(self, documents: Sequence[tuple[str, int]]) -> tuple[int, int]:
+        """Delete those (id, seq) that nobody has written since. Returns (how many, the seq to wait for)."""
+        with self._writing() as connection:
+            seq, now, deleted = _last_seq(connection), _now_ms(), 0
+            for id, known in documents:
+                found = connection.execute("SELECT 1 FROM documents WHERE id = ? AND seq = ? AND body IS NOT NULL", (id, known))
+                if found.fetchone():
+                    seq, deleted = seq + 1, deleted + 1
+                    connection.execute(_INSERT, (seq, id, seq, now, None))
+            if deleted:
+                _set(connection, "documents", _get(connection, "documents") - deleted)
+            return deleted, seq
+
+    def put_settings(self, settings: IndexSettings, *, dry_run: bool) -> tuple[tuple[str, ...], bool]:
+        """(names of changed settings, whether a rebuild is needed). A rebuild is left to the indexer: a generation to build."""
+        with self._writing() as connection:
+            state = self.state()
+            changed = schema.differences(state.settings, settings)
+            fields = self._fields_for(state, settings)
+            # A generation half built was laid out for the settings before these: it is begun again.
+            rebuild = state.one("building") is not None or any(
+                g.placement.place(fields.values()) is None for g in state.generations
+            )
+            if dry_run or not changed:
+                return changed, rebuild and bool(changed)
+            _set(connection, "settings", schema.settings_to_json(settings))
+            _set(connection, "fields", [asdict(f) for f in fields.values()])
+            if rebuild:
+                _start_generation(connection, fields, settings.language, state.epoch + 1)
+            else:
+                for g in state.generations:
+                    _place(connection, g, fields.values())
+            _bump(connection)
+            return changed, rebuild
+
+    def _fields_for(self, state: State, settings: IndexSettings) -> dict[str, Field]:
+        """Every field under new settings: what documents have brought stays, unless declared otherwise and they all fit."""
+        if settings.primary_key != state.settings.primary_key:
+            raise Invalid.at(
+                "/primary_key",
+                "primary_key_fixed",
+                f"The primary key of an index stays {state.settings.primary_key!r}; make another index.",
+            )
+        kept = [
+            replace(f, inferred=True, language=None)
+            for f in state.fields.values()
+            if f.name not in settings.fields and f.name != settings.primary_key
+        ]
+        fields = all_fields(settings, kept)
+        fields = {
+            name: replace(f, array=f.array or (name in state.fields and state.fields[name].array)) for name, f in fields.items()
+        }
+        retyped = [name for name, f in state.fields.items() if fields[name].type != f.type]
+        if retyped:
+            self._check_documents(replace(settings, dynamic=True), fields)
+        return fields
+
+    def _check_documents(self, settings: IndexSettings, fields: dict[str, Field]) -> None:
+        for document in self.scan(None, None):
+            try:
+                documents.check(orjson.loads(document.body), settings, fields)
+            except Invalid as error:
+                fault = error.errors[0]
+                detail = f"Document {document.id!r} does not fit these settings: {fault.detail}"
+                raise Invalid(
+                    "The documents do not fit these settings.", errors=(Fault("/fields", "settings_conflict", detail),)
+                ) from error
+
+    # ---------------------------------------------------------------------------------------- generations, by the indexer
+
+    def start_rebuild(self) -> None:
+        """A generation to be built anew from the documents, beside the one that answers."""
+        with self._writing() as connection:
+            state = self.state()
+            _start_generation(connection, state.fields, state.settings.language, state.epoch + 1)
+            _bump(connection)
+
+    def set_generation(self, name: str, state: str) -> None:
+        """Making one `live` retires the one that was: one transaction, so that there is always one that answers."""
+        with self._writing() as connection:
+            now = _now_ms()
+            if state == "live":
+                connection.execute(
+                    "UPDATE generations SET state='retired', changed_ms=? WHERE format=? AND state IN ('live','broken') AND name<>?",
+                    (now, generation.FORMAT, name),
+                )
+                _set(connection, "ever_live", True)
+            connection.execute("UPDATE generations SET state=?, changed_ms=? WHERE name=?", (state, now, name))
+            _bump(connection)
+
+    def forget_generation(self, name: str) -> None:
+        with self._writing() as connection:
+            connection.execute("DELETE FROM generations WHERE name=?", (name,))
+            _bump(connection)
+
+    def retired(self, before_ms: int) -> list[str]:
+        with mapped_errors("read"):
+            rows = self.connection.execute(
+                "SELECT name FROM generations WHERE format=? AND state='retired' AND changed_ms < ?", (generation.FORMAT, before_ms)
+            )
+            return [name for (name,) in rows]
+
+    def generation_names(self) -> list[str]:
+        """Of every format."""
+        with mapped_errors("read"):
+            return [name for (name,) in self.connection.execute("SELECT name FROM generations")]
+
+    def prune(self, upto: int, limit: int = 5000) -> int:
+        """Drop tombstones that every kept generation has passed. Returns how many."""
+        with self._writing() as connection:
+            rows = connection.execute(
+                "SELECT seq FROM documents WHERE body IS NULL AND seq <= ? ORDER BY seq LIMIT ?", (upto, limit)
+            ).fetchall()
+            if rows:
+                connection.executemany("DELETE FROM documents WHERE seq = ?", rows)
+                _set(connection, "pruned_seq", rows[-1][0])
+            return len(rows)
+
+    def has_tombstones(self, upto: int) -> bool:
+        with mapped_errors("read"):
+            row = self.connection.execute("SELECT 1 FROM documents WHERE body IS NULL AND seq <= ? LIMIT 1", (upto,)).fetchone()
+        return row is not None
+
+
+# Whether a document is there, and its body only where it is needed.
+_READ = {
+    False: "SELECT version, CASE WHEN body IS NULL THEN NULL ELSE 1 END FROM documents WHERE id = ?",
+    True: "SELECT version, body FROM documents WHERE id = ?",
+}
+
+_INSERT = "INSERT OR REPLACE INTO documents(seq, id, version, written_ms, body) VALUES (?, ?, ?, ?, ?)"
+
+
+class _Batch:
+    """The operations of one transaction as they are applied, one after another."""
+
+    def __init__(self, connection: sqlite3.Connection, state: State):
+        self.connection = connection
+        self.settings = state.settings
+        self.fields = dict(state.fields)
+        self.changed_fields: dict[str, Field] = {}
+        self.seq = _last_seq(connection)
+        self.count = 0
+        self._now = _now_ms()
+
+    def apply(self, operation: Operation) -> Outcome:
+        try:
+            return self._apply(operation)
+        except SearchAPIError as error:
+            return Outcome(operation.position, operation.id, error=error)
+
+    def _apply(self, op: Operation) -> Outcome:
+        row = self.connection.execute(_READ[op.kind == "patch"], (op.id,)).fetchone()
+        exists = row is not None and row[1] is not None
+        _check_condition(op, row[0] if exists else None)
+        if op.kind == "delete":
+            if not exists:
+                raise DocumentNotFound(op.id)
+            body = None
+        else:
+            document = self._merged(op, row[1] if exists else None)
+            self._check(document)
+            body = orjson.dumps(document)
+        version = self._store(op, body)
+        self.count += (body is not None) - exists
+        return Outcome(op.position, op.id, version=version, created=body is not None and not exists)
+
+    def _merged(self, op: Operation, old: bytes | None) -> Any:
+        if op.kind == "put":
+            return op.document
+        if old is None:
+            raise DocumentNotFound(op.id)
+        merged = documents.merge_patch(orjson.loads(old), op.document or {})
+        key = self.settings.primary_key
+        if key not in merged or str(merged[key]) != op.id:
+            raise Invalid.at(f"/{key}", "id_changed", f"A partial update cannot change the id ({key}) of {op.id!r}.")
+        return merged
+
+    def _check(self, document: Any) -> None:
+        changed = documents.check(document, self.settings, self.fields)
+        if changed:
+            changed = {name: _resolved(f, self.settings) for name, f in changed.items()}
+            self.fields.update(changed)
+            self.changed_fields.update(changed)
+
+    def _store(self, op: Operation, body: bytes | None) -> int:
+        self.seq += 1
+        version = self.seq if op.version is None else op.version
+        self.connection.execute(_INSERT, (self.seq, op.id, version, self._now, body))
+        if version > self.seq:  # a restored version: later ones must be above it, so that an ETag never comes back
+            self.connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'documents'", (version,))
+            self.seq = version
+        return version
+
+
+def _check_condition(op: Operation, current: int | None) -> None:
+    if op.if_none_match and current is not None:
+        raise VersionConflict(f"There is a document with the id {op.id!r} already.")
+    if op.if_match is not None and op.if_match != current:
+        found = "it is not there" if current is None else f"it is at {current}"
+        raise VersionConflict(f"Document {op.id!r} is not at version {op.if_match}: {found}.")
+
+
+def _read_state(connection: sqlite3.Connection) -> State:
+    meta = {key: orjson.loads(value) for key, value in connection.execute("SELECT key, value FROM meta")}
+    rows = connection.execute("SELECT name, state, layout, placement FROM generations WHERE format = ?", (generation.FORMAT,))
+    return State(
+        uuid=meta["uuid"],
+        version=meta["version"],
+        settings=schema.parse_settings(meta["settings"]),
+        fields={row["name"]: Field(**row) for row in meta["fields"]},
+        epoch=meta["epoch"],
+        ever_live=meta["ever_live"],
+        generations=tuple(
+            Generation(name, state, Placement.from_json(Layout.from_json(layout), placement))
+            for name, state, layout, placement in rows
+        ),
+    )
+
+
+def _save_fields(connection: sqlite3.Connection, state: State, fields: dict[str, Field], changed: dict[str, Field]) -> None:
+    """New fields join every generation that has spare slots for them; the indexer builds a wider one where they ran out."""
+    _set(connection, "fields", [asdict(f) for f in fields.values()])
+    for g in state.generations:
+        _place(connection, g, changed.values())
+    _bump(connection)
+
+
+def _place(connection: sqlite3.Connection, g: Generation, fields: Iterable[Field]) -> None:
+    placement = g.placement
+    for field in fields:  # one by one: those that fit join, whatever becomes of the others
+        placement = placement.place([field]) or placement
+    connection.execute("UPDATE generations SET placement = ? WHERE name = ?", (placement.to_json(), g.name))
+
+
+def _start_generation(connection: sqlite3.Connection, fields: dict[str, Field], language: str, epoch: int) -> None:
+    connection.execute("DELETE FROM generations WHERE format = ? AND state = 'building'", (generation.FORMAT,))
+    _add_generation(connection, lay_out(fields.values(), language, epoch))
+    _set(connection, "epoch", epoch)
+
+
+def _add_generation(connection: sqlite3.Connection, placement: Placement) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO generations(name, format, state, layout, placement, changed_ms) VALUES (?, ?, 'building', ?, ?, ?)",
+        (placement.layout.name, generation.FORMAT, placement.layout.to_json(), placement.to_json(), _now_ms()),
+    )
+
+
+def _get(connection: sqlite3.Connection, key: str) -> Any:
+    return orjson.loads(connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0])
+
+
+def _set(connection: sqlite3.Connection, key: str, value: Any) -> None:
+    connection.execute("INSERT OR REPLACE INTO meta(key, value) VALUES (?, ?)", (key, orjson.dumps(value)))
+
+
+def _bump(connection: sqlite3.Connection) -> None:
+    _set(connection, "version", _get(connection, "version") + 1)
+
+
+def _last_seq(connection: sqlite3.Connection) -> int:
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'documents'").fetchone()
+    return row[0] if row else 0
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,68 @@
+"""Tasks: long work that a request starts and the indexer process does, one after another, in a thread beside the indexing."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+from ...exceptions import EngineError, SearchAPIError
+from ...model import Task
+from ...query.filters import parse_filter
+from ...query.limits import Limits
+from .engine import EmbeddedEngine
+from .system import now
+
+log = logging.getLogger(__name__)
+
+POLL = 0.1  # seconds between looks for a task
+
+
+class TaskWorker:
+    """Runs `delete_where` {filter: text} and `rebuild` {}."""
+
+    def __init__(self, data_dir: Path):
+        self._data_dir = data_dir
+        self._engine: EmbeddedEngine | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        try:
+            while not stop.wait(POLL):
+                try:
+                    self.step()
+                except EngineError as error:  # busy, full or read-only: the task stays claimed by this process and is tried again
+                    log.error("tasks: %s", error.detail)
+        finally:
+            if self._engine is not None:
+                self._engine.close()
+
+    def step(self) -> bool:
+        """Do the oldest task there is, if any."""
+        if self._engine is None:
+            self._engine = EmbeddedEngine(self._data_dir)
+        system = self._engine.system
+        task = system.claim_task()
+        if task is None:
+            return False
+        try:
+            detail = {**task.detail, **self._do(task)}
+            system.update_task(task.id, status="succeeded", finished_at=now(), detail=detail)
+        except SearchAPIError as error:
+            system.update_task(task.id, status="failed", finished_at=now(), error=error.detail)
+        except Exception:
+            log.exception("task failed", extra={"task": task.id})
+            system.update_task(task.id, status="failed", finished_at=now(), error="An unexpected error; the log has it.")
+        return True
+
+    def _do(self, task: Task) -> dict:
+        engine = self._engine
+        if task.kind == "delete_where":
+            info = engine.index(task.index)
+            filter = parse_filter(task.detail["filter"], info, Limits())
+            done = engine.delete_where(task.index, filter, lambda n: engine.system.update_task(task.id, done=n))
+            engine.system.update_task(task.id, done=done, total=done)
+            return {"deleted": done}
+        if task.kind == "rebuild":
+            engine.rebuild(task.index)
+            return {}
+        raise SearchAPIError(f"There is no task of the kind {task.kind!r}.")

@@ -1,0 +1,190 @@
+"""One generation being written: documents of SQLite to tantivy documents, in batches, each published when it is committed."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+import tantivy
+
+from ...analysis import identifier_forms, words
+from ...documents import values
+from ...model import Field
+from .generation import Layout, Placement, Reached, Slots, keyword_value, open_index, open_words, read_reached, write_reached
+from .store import State, Store
+
+HEAP = 40_000_000  # bytes of tantivy's writer, one thread
+WORDS_HEAP = 15_000_000
+ROWS = 1_000  # documents read from SQLite at once
+COMMIT_EVERY = 1.0  # seconds between commits while writes keep coming
+COMMIT_BYTES = 64 * 1024 * 1024  # of documents in one commit, at most
+
+
+class GenerationWriter:
+    """Raises ValueError or OSError where tantivy cannot open, write or commit; it is then to be closed and opened again.
+
+    reached: every write up to this seq is committed and published."""
+
+    def __init__(self, path: Path, uuid: str, layout: Layout, *, fresh: bool):
+        if fresh:
+            shutil.rmtree(path, ignore_errors=True)
+        self.path = path
+        self._uuid = uuid
+        self._layout = layout
+        index = open_index(path, layout, create=fresh)
+        vocabulary = open_words(path, create=fresh)
+        if fresh:
+            write_reached(path, Reached(uuid, 0))
+        reached = read_reached(path)
+        self.reached = reached.seq if reached is not None else 0
+        self._index = index
+        self._writer = index.writer(HEAP, 1)
+        self._vocabulary = _Vocabulary(vocabulary)
+        self._placed: Placement | None = None
+        self._encoder: _Encoder | None = None
+
+    def advance(self, store: Store, state: State, placement: Placement) -> bool:
+        """Apply what was written since, for at most about COMMIT_EVERY; commit and publish it. Whether there was anything."""
+        started, size, seq = time.monotonic(), 0, self.reached
+        if placement is not self._placed:
+            self._placed, self._encoder = placement, _Encoder(placement, self._vocabulary)
+        while rows := store.changes(seq, ROWS):
+            for seq, id, body in rows:
+                self._writer.delete_documents_by_term("_id", id)
+                if body is not None:
+                    self._writer.add_document(self._encoder.document(seq, id, body))
+                    size += len(body)
+            if len(rows) < ROWS or size > COMMIT_BYTES or time.monotonic() - started > COMMIT_EVERY:
+                break
+        if seq == self.reached:
+            return False
+        self._commit(seq)
+        return True
+
+    def _commit(self, seq: int) -> None:
+        self._vocabulary.commit()  # first: a word that is in no document yet does no harm
+        self._writer.commit()
+        write_reached(self.path, Reached(self._uuid, seq))
+        self.reached = seq
+        if self._vocabulary.wants_counting:
+            self._index.reload()
+            self._vocabulary.recount(self._index.searcher(), [f"t{n}" for n in range(len(self._layout.text))])
+
+    def close(self) -> None:
+        """Give up what is not committed, and the lock."""
+        for writer in (self._writer, self._vocabulary.writer):
+            with contextlib.suppress(ValueError, OSError, RuntimeError):
+                writer.rollback()
+        del self._writer, self._vocabulary
+
+
+class _Encoder:
+    """Documents as one placement lays them out."""
+
+    def __init__(self, placement: Placement, vocabulary: _Vocabulary):
+        self._fields: dict[str, Field] = {name: slots.field for name, slots in placement.slots.items()}
+        self._adders = {name: _adder(slots) for name, slots in placement.slots.items()}
+        self._vocabulary = vocabulary
+
+    def document(self, seq: int, id: str, body: bytes) -> tantivy.Document:
+        document = tantivy.Document()
+        document.add_text("_id", id)
+        document.add_integer("_seq", seq)
+        document.add_bytes("_body", body)
+        texts: list[str] = []
+        for name, found in values(orjson.loads(body), self._fields).items():
+            with contextlib.suppress(TypeError):  # of a type that this older generation does not hold; the next one will
+                self._adders[name](document, found, texts)
+            document.add_text("_fields", name)
+        if texts:
+            self._vocabulary.add("\n".join(texts))
+        return document
+
+
+def _adder(slots: Slots):
+    """How a field's values join a tantivy document; what was text is also appended to `texts`."""
+    kind = slots.field.type
+
+    def text(document: tantivy.Document, found: list[Any], texts: list[str]) -> None:
+        for value in found:
+            _expect(value, str)
+            forms = identifier_forms(value)
+            for part in (value, forms) if forms else (value,):
+                document.add_text(f"t{slots.text}", part)
+                if stemmed:
+                    document.add_text(f"s{slots.text}", part)
+                texts.append(part)
+        if slots.keyword is not None:
+            keyword(document, found, texts)
+
+    def keyword(document: tantivy.Document, found: list[Any], texts: list[str]) -> None:
+        for value in dict.fromkeys(found):
+            _expect(value, str)
+            document.add_text(f"k{slots.keyword}", keyword_value(value))
+
+    def number(document: tantivy.Document, found: list[Any], texts: list[str]) -> None:
+        for value in dict.fromkeys(found):
+            _expect(value, (int, float))
+            if slots.integer is not None and isinstance(value, int):
+                document.add_integer(f"i{slots.integer}", int(value))
+            if slots.float is not None:
+                document.add_float(f"f{slots.float}", float(value))
+
+    stemmed = slots.field.language != "none"
+    return text if kind == "text" else keyword if kind == "keyword" else number
+
+
+def _expect(value: Any, kind: type | tuple[type, ...]) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is not of this generation's type")
+
+
+class _Vocabulary:
+    """The words of a generation, as an index of their own in which typos are looked up. New words join with every commit;
+    their frequencies are counted anew when their number has doubled, so that counting stays a small part of writing."""
+
+    def __init__(self, index: tantivy.Index):
+        self._schema = index.schema
+        self.writer = index.writer(WORDS_HEAP, 1)
+        index.reload()
+        self._known = {word for word, _ in index.searcher().terms_with_prefix("word", "")}
+        self._counted = len(self._known)
+        self._new = False
+
+    def add(self, text: str) -> None:
+        for word in set(words(text)) - self._known:
+            self._known.add(word)
+            self._put(word, 1)
+
+    def _put(self, word: str, n: int) -> None:
+        document = tantivy.Document()
+        document.add_text("word", word)
+        document.add_integer("n", n)
+        self.writer.add_document(document)
+        self._new = True
+
+    def commit(self) -> None:
+        if self._new:
+            self.writer.commit()
+            self._new = False
+
+    @property
+    def wants_counting(self) -> bool:
+        return len(self._known) > 2 * self._counted + 100
+
+    def recount(self, searcher: tantivy.Searcher, fields: list[str]) -> None:
+        """Words that no document holds any more leave."""
+        counts: dict[str, int] = {}
+        for name in fields:
+            for word, n in searcher.terms_with_prefix(name, ""):
+                counts[word] = max(n, counts.get(word, 0))
+        self.writer.delete_all_documents()
+        for word, n in counts.items():
+            self._put(word, n)
+        self.commit()
+        self._known = set(counts)
+        self._counted = len(counts)

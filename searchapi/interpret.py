@@ -1,0 +1,225 @@
+"""What a client typed -> the Match an engine runs: every word resolved to exact terms, the same for both engines.
+
+A word matches as it stands or by its stem; the last word of a query also as the beginning of longer words; synonyms join as
+alternatives. Stop words only add to the score, unless the query has nothing else. Words that stand next to each other in the
+query score a little more where they are close in a document.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from . import analysis
+from .model import AllOf, AnyOf, Expansion, IndexInfo, IndexSettings, Match, Near, Node, Phrase, Term, TextQuery, Word
+
+PREFIX_WEIGHT = 0.7  # of a word that the typed one begins
+PREFIXES = 12  # such words at most
+SYNONYM_WEIGHT = 0.9
+STOP_WEIGHT = 0.3
+TYPO_WEIGHTS = {1: 0.5, 2: 0.3}
+TYPOS = 20  # corrections of a word at most
+PROXIMITY_WEIGHT = 0.4
+PROXIMITY_SLOP = 3
+PROXIMITY_PAIRS = 8
+
+Expand = Callable[[str, Sequence[str], str, int, int], list[Expansion]]  # word, fields, kind, distance, limit
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One wanted part of a query: `exact` is its clause without corrections. word: what may be corrected, None for phrases."""
+
+    exact: Node
+    word: str | None
+    typed: str
+    fields: tuple[str, ...]
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Interpretation:
+    """A text query with its exact clauses; `match` and its kin put them together."""
+
+    parts: tuple[Part, ...]
+    excluded: tuple[Node, ...]
+    proximity: tuple[Node, ...]
+
+    @property
+    def required(self) -> tuple[Part, ...]:
+        return tuple(part for part in self.parts if not part.optional)
+
+    @property
+    def extras(self) -> tuple[Node, ...]:
+        return tuple(part.exact for part in self.parts if part.optional) + self.proximity
+
+    def exact(self, any_clause: bool) -> Match:
+        return Match(tuple(p.exact for p in self.required), any_clause, self.excluded, self.extras)
+
+    def corrected(self, corrections: dict[str, list[Expansion]], any_clause: bool) -> Match:
+        """With typos allowed: documents that hold more of the words as typed are above those that hold fewer."""
+        clauses = tuple(corrected(part, corrections) for part in self.required)
+        tiers = tuple(p.exact for p in self.required if p.word in corrections)
+        return Match(clauses, any_clause, self.excluded, self.extras, tiers)
+
+    def relaxed(self, corrections: dict[str, list[Expansion]], known: set[str]) -> Match:
+        """Any word will do; a word that the index holds is not corrected. Documents with all words stay above."""
+        required = self.required
+        clauses = tuple(p.exact if p.word is None or p.word in known else corrected(p, corrections) for p in required)
+        tiers = (AllOf(tuple(p.exact for p in required)), AllOf(tuple(corrected(p, corrections) for p in required)))
+        return Match(clauses, True, self.excluded, self.extras, tiers if corrections else tiers[:1])
+
+
+def corrected(part: Part, corrections: dict[str, list[Expansion]]) -> Node:
+    found = corrections.get(part.word, ()) if part.word is not None else ()
+    terms = tuple(Term(e.word, part.fields, TYPO_WEIGHTS[e.distance], stem=False) for e in found)
+    return AnyOf((part.exact, *terms)) if terms else part.exact
+
+
+def interpret(text: TextQuery, info: IndexInfo, expand: Expand) -> Interpretation:
+    everywhere = tuple(f.name for f in info.text_fields)
+    stopping = _stop_words(text.wanted, info.settings)
+    parts: list[Part] = []
+    position = 0
+    rules = synonym_rules(info.settings)
+    while position < len(text.wanted):
+        taken, part = _part(text.wanted, position, everywhere, rules, expand)
+        if part is not None:
+            if taken == 1 and position in stopping:
+                part = Part(part.exact, None, part.typed, part.fields, optional=True)
+            parts.append(part)
+        position += taken
+    excluded = tuple(node for part in text.excluded if (node := _excluded(part, everywhere)) is not None)
+    return Interpretation(tuple(parts), excluded, _proximity(text.wanted, stopping, everywhere))
+
+
+def _stop_words(wanted: Sequence[Word | Phrase], settings: IndexSettings) -> set[int]:
+    """Positions of stop words; none where the query has nothing else."""
+    own = None if settings.stop_words is None else {word for entry in settings.stop_words for word in analysis.words(entry)}
+    found = set()
+    for n, part in enumerate(wanted):
+        if isinstance(part, Word) and part.field is None:
+            word = _single(part)
+            if word is not None and (word in own if own is not None else analysis.is_stop_word(word, settings.language)):
+                found.add(n)
+    return found if len(found) < len(wanted) else set()
+
+
+def _single(part: Word) -> str | None:
+    made = analysis.words(part.text)
+    return made[0] if len(made) == 1 else None
+
+
+def _part(wanted, position: int, everywhere: tuple[str, ...], rules: SynonymRules, expand: Expand) -> tuple[int, Part | None]:
+    """(how many wanted parts it covers, the part); None for what holds no word."""
+    part = wanted[position]
+    fields = (part.field,) if part.field is not None else everywhere
+    if isinstance(part, Phrase):
+        node = _phrase(part, fields)
+        return 1, Part(node, None, part.text, fields) if node is not None else None
+    run = _words_from(wanted, position)
+    taken, targets = rules.longest(run)
+    if taken > 1:
+        nodes = [node for n in range(taken) if (node := _word(wanted[position + n], fields, expand)) is not None]
+        alternatives = (AllOf(tuple(nodes)), *(_synonym(words, fields) for words in targets))
+        return taken, Part(AnyOf(alternatives), None, " ".join(run[:taken]), fields)
+    node = _word(part, fields, expand)
+    if node is None:
+        return 1, None
+    if targets:
+        node = AnyOf((node, *(_synonym(words, fields) for words in targets)))
+    return 1, Part(node, _single(part), part.text, fields)
+
+
+def _words_from(wanted: Sequence[Word | Phrase], position: int) -> list[str]:
+    """The analysed words of the run of plain words that begins here, for synonyms of several words."""
+    first = wanted[position]
+    run = []
+    for part in wanted[position:]:
+        word = _single(part) if isinstance(part, Word) and part.field == first.field else None
+        if word is None:
+            break
+        run.append(word)
+    return run
+
+
+def _word(part: Word, fields: tuple[str, ...], expand: Expand) -> Node | None:
+    made = analysis.words(part.text)
+    if not made:
+        return None
+    if len(made) > 1:  # a chunk that analysis splits: its words, next to each other
+        return Near(tuple(made), fields, stem=True)
+    term = Term(made[0], fields)
+    if not part.last:
+        return term
+    longer = expand(made[0], fields, "prefix", 0, PREFIXES)
+    return AnyOf((term, *(Term(e.word, fields, PREFIX_WEIGHT, stem=False) for e in longer))) if longer else term
+
+
+def _phrase(part: Phrase, fields: tuple[str, ...]) -> Node | None:
+    made = tuple(analysis.words(part.text))
+    if not made:
+        return None
+    return Near(made, fields) if len(made) > 1 else Term(made[0], fields, stem=False)
+
+
+def _excluded(part: Word | Phrase, everywhere: tuple[str, ...]) -> Node | None:
+    fields = (part.field,) if part.field is not None else everywhere
+    if isinstance(part, Phrase):
+        return _phrase(part, fields)
+    made = analysis.words(part.text)
+    if not made:
+        return None
+    return Term(made[0], fields) if len(made) == 1 else Near(tuple(made), fields, stem=True)
+
+
+def _proximity(wanted: Sequence[Word | Phrase], stopping: set[int], everywhere: tuple[str, ...]) -> tuple[Node, ...]:
+    """Neighbouring words of the query, stop words passed over: a little more where they are close, in either field."""
+    plain = [w for n, p in enumerate(wanted) if n not in stopping and isinstance(p, Word) and p.field is None and (w := _single(p))]
+    pairs = list(itertools.pairwise(plain))[:PROXIMITY_PAIRS]
+    return tuple(Near(pair, everywhere, PROXIMITY_SLOP, PROXIMITY_WEIGHT, stem=True) for pair in pairs if pair[0] != pair[1])
+
+
+# -------------------------------------------------------------------------------------------------------- synonyms
+
+
+def _synonym(words: tuple[str, ...], fields: tuple[str, ...]) -> Node:
+    if len(words) == 1:
+        return Term(words[0], fields, SYNONYM_WEIGHT)
+    return Near(words, fields, weight=SYNONYM_WEIGHT, stem=True)
+
+
+class SynonymRules:
+    """Rules by their first word, the analysed form of IndexSettings.synonyms."""
+
+    def __init__(self, settings: IndexSettings):
+        self._by_first: dict[str, list[tuple[tuple[str, ...], list[tuple[str, ...]]]]] = {}
+        for rule in settings.synonyms:
+            targets = [tuple(made) for phrase in rule.targets if (made := analysis.words(phrase))]
+            for phrase in rule.sources:
+                source = tuple(analysis.words(phrase))
+                others = [target for target in targets if target != source]
+                if source and others:
+                    self._by_first.setdefault(source[0], []).append((source, others))
+
+    def longest(self, run: Sequence[str]) -> tuple[int, list[tuple[str, ...]]]:
+        """(words covered, targets) of the longest sources that `run` begins with; (1, []) where there is none."""
+        best, found = 1, []
+        for source, targets in self._by_first.get(run[0], ()) if run else ():
+            if tuple(run[: len(source)]) == source:
+                if len(source) > best:
+                    best, found = len(source), []
+                if len(source) == best:
+                    found += [target for target in targets if target not in found]
+        return best, found
+
+
+@lru_cache(maxsize=64)
+def _rules(synonyms: tuple) -> SynonymRules:
+    return SynonymRules(IndexSettings(synonyms=synonyms))
+
+
+def synonym_rules(settings: IndexSettings) -> SynonymRules:
+    return _rules(settings.synonyms)

@@ -1,0 +1,233 @@
+"""The search service: all that both engines share between a checked request and its answer.
+
+How a query is decided, once, whatever the page:
+
+1. every word as typed (or its stem, its synonyms, and for the last word what it begins);
+2. where that finds fewer than FEW documents, words may hold typos;
+3. where that too falls short and `match` is "relax", any word will do, documents with all of them first.
+
+The step that was taken is the request's `plan`; a cursor carries it, so that all pages, facets and totals speak of one query.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import orjson
+
+from . import analysis, documents
+from .engines.base import Engine
+from .highlight import highlight
+from .interpret import TYPOS, Interpretation, interpret
+from .model import (
+    AnsweredHit,
+    Correction,
+    Expansion,
+    Hit,
+    IndexInfo,
+    Match,
+    Query,
+    Result,
+    SearchAnswer,
+    SearchRequest,
+    SuggestAnswer,
+    Suggestion,
+    SuggestRequest,
+    TypoRules,
+)
+from .query import cursor
+from .query.limits import Limits
+
+FEW = 10  # documents; fewer than these and the next step of the plan is tried
+EXACT, CORRECTED, RELAXED = "exact", "corrected", "relaxed"
+DID_YOU_MEAN = 3  # corrections offered for a word by suggest
+
+
+class SearchService:
+    def __init__(self, engine: Engine, limits: Limits | None = None):
+        self.engine = engine
+        self.limits = limits or Limits()
+
+    def search(self, info: IndexInfo, request: SearchRequest) -> SearchAnswer:
+        """Raises DeadlineExceeded, IndexNotFound, EngineUnavailable."""
+        return _Search(self.engine, self.limits, info, request).answer()
+
+    def suggest(self, info: IndexInfo, request: SuggestRequest) -> SuggestAnswer:
+        """Completions of the last word, and for words that the index does not hold, what may have been meant."""
+        fields = (request.field,) if request.field else tuple(f.name for f in info.text_fields)
+        made = _outer(analysis.tokens(request.q))
+        typing = made[-1] if made and request.q[made[-1].end :] == "" else None
+        completions = self.engine.expand(info.name, typing.word, fields, "prefix", 0, request.limit) if typing else []
+        corrections, best = [], {}
+        for token in made:
+            if (token is typing and completions) or self.engine.frequency(info.name, token.word, fields):
+                continue
+            found = self._misspelt(info, token.word, fields)
+            if found:
+                best[token] = found
+                corrections.append(Correction(request.q[token.start : token.end], tuple(e.word for e in found)))
+        if typing in best:
+            completions = best[typing][: request.limit]
+        suggestions = [_completed(request.q, typing, e) for e in completions] if typing else []
+        return SuggestAnswer(tuple(suggestions), tuple(corrections))
+
+    def _misspelt(self, info: IndexInfo, word: str, fields: Sequence[str]) -> list[Expansion]:
+        distance = typos_allowed(word, info.settings.typo)
+        return self.engine.expand(info.name, word, fields, "typo", distance, DID_YOU_MEAN) if distance else []
+
+
+class _Search:
+    """One search on its way from request to answer."""
+
+    def __init__(self, engine: Engine, limits: Limits, info: IndexInfo, request: SearchRequest):
+        self.engine, self.limits, self.info, self.request = engine, limits, info, request
+        self.deadline = time.monotonic() + request.timeout_ms / 1000
+        self.engine_time = 0.0
+        self.corrections: dict[str, list[Expansion]] = {}
+
+    def answer(self) -> SearchAnswer:
+        request = self.request
+        read = interpret(request.text, self.info, self._expand)
+        plan, match, result = self._decide(read)
+        hits = result.hits[: request.page.limit]
+        return SearchAnswer(
+            hits=tuple(self._hit(hit, match) for hit in hits),
+            total=result.total,
+            total_exact=result.total_exact,
+            facets=result.facets,
+            corrections=self._corrections(read) if plan != EXACT else (),
+            next_offset=self._next_offset(result, len(hits)),
+            cursor=self._cursor(result, hits, plan),
+            engine_ms=self.engine_time * 1000,
+            partial=result.partial,
+        )
+
+    # ---------------------------------------------------------------------------------------------------- the plan
+
+    def _decide(self, read: Interpretation) -> tuple[str, Match | None, Result]:
+        request, any_clause = self.request, self.request.match == "any"
+        if not read.required:
+            match = Match(excluded=read.excluded) if read.excluded else None
+            if request.text.wanted:  # something was typed that holds no word: it is in no document
+                return EXACT, None, Result((), 0)
+            return EXACT, match, self._run(match)
+        if request.plan in (None, EXACT):
+            match = read.exact(any_clause)
+            result = self._run(match)
+            if request.plan == EXACT or result.total >= FEW:
+                return EXACT, match, result
+        else:
+            match, result = None, None
+        return self._beyond_exact(read, match, result)
+
+    def _beyond_exact(self, read: Interpretation, match: Match | None, result: Result | None) -> tuple[str, Match, Result]:
+        request, plan = self.request, EXACT
+        if request.typo and self.info.settings.typo.enabled:
+            self.corrections = self._typos(read)
+        if request.plan != RELAXED and (self.corrections or result is None):
+            plan, match = CORRECTED, read.corrected(self.corrections, request.match == "any")
+            result = self._run(match)
+        if (
+            request.match == "relax"
+            and request.plan != CORRECTED
+            and len(read.required) > 1
+            and (result is None or result.total < FEW)
+        ):
+            known = {p.word for p in read.required if p.word and self._frequency(p.word, p.fields)}
+            relaxed = read.relaxed(self.corrections, known)
+            wider = self._run(relaxed)
+            if result is None or wider.total > result.total:
+                self.corrections = {word: found for word, found in self.corrections.items() if word not in known}
+                return RELAXED, relaxed, wider
+        return plan, match, result
+
+    def _typos(self, read: Interpretation) -> dict[str, list[Expansion]]:
+        found = {}
+        for part in read.required:
+            distance = typos_allowed(part.word, self.info.settings.typo) if part.word is not None else 0
+            if distance and (words := self._expand(part.word, part.fields, "typo", distance, TYPOS)):
+                found[part.word] = words
+        return found
+
+    def _run(self, match: Match | None) -> Result:
+        page = self.request.page
+        if self._by_fields:  # one more tells whether there is a next page
+            page = replace(page, limit=page.limit + 1 if page.limit else 0)
+        query = Query(match, self.request.filter, self.request.facets, self.request.sort, page, self.deadline, self.request.explain)
+        started = time.perf_counter()
+        try:
+            return self.engine.search(self.info.name, query)
+        finally:
+            self.engine_time += time.perf_counter() - started
+
+    def _expand(self, word: str, fields: Sequence[str], kind: str, distance: int, limit: int) -> list[Expansion]:
+        started = time.perf_counter()
+        try:
+            return self.engine.expand(self.info.name, word, fields, kind, distance, limit)
+        finally:
+            self.engine_time += time.perf_counter() - started
+
+    def _frequency(self, word: str, fields: Sequence[str]) -> int:
+        started = time.perf_counter()
+        try:
+            return self.engine.frequency(self.info.name, word, fields)
+        finally:
+            self.engine_time += time.perf_counter() - started
+
+    # --------------------------------------------------------------------------------------------------- the answer
+
+    @property
+    def _by_fields(self) -> bool:
+        """Whether the order is one that a cursor can go on in: sort fields, or ids where nothing ranks."""
+        return bool(self.request.sort) or not self.request.text.wanted
+
+    def _hit(self, hit: Hit, match: Match | None) -> AnsweredHit:
+        request, body, highlights = self.request, hit.body, None
+        if request.highlight is not None or request.fields is not None:
+            document = orjson.loads(body)
+            if request.highlight is not None:
+                highlights = highlight(document, match or Match(), self.info.fields, self.info.settings.language, request.highlight)
+            if request.fields is not None:
+                body = orjson.dumps(documents.select(document, request.fields))
+        explain = {"score": hit.score, "engine": hit.explain} if request.explain else None
+        return AnsweredHit(hit.id, body, highlights, explain)
+
+    def _corrections(self, read: Interpretation) -> tuple[Correction, ...]:
+        typed = {part.word: part.typed for part in read.required if part.word is not None}
+        return tuple(Correction(typed[word], tuple(e.word for e in found)) for word, found in self.corrections.items())
+
+    def _next_offset(self, result: Result, shown: int) -> int | None:
+        page = self.request.page
+        following = page.offset + page.limit
+        more = shown == page.limit > 0 and result.total > following and page.after is None
+        return following if more and following + page.limit <= self.limits.max_page else None
+
+    def _cursor(self, result: Result, hits: tuple[Hit, ...], plan: str) -> str | None:
+        if not self._by_fields or not hits or len(result.hits) <= len(hits):
+            return None
+        return cursor.encode(hits[-1].sort_values, self.request, self.info, plan)
+
+
+def typos_allowed(word: str, rules: TypoRules) -> int:
+    """0, 1 or 2. Never on numbers: a digit means what it says."""
+    if not rules.enabled or any(c.isdigit() for c in word) or word in rules.exact_words:
+        return 0
+    return 2 if len(word) >= rules.two_from else 1 if len(word) >= rules.one_from else 0
+
+
+def _outer(tokens: list[analysis.Token]) -> list[analysis.Token]:
+    """Without the parts of identifiers, which overlap the words they come from."""
+    found: list[analysis.Token] = []
+    for token in tokens:
+        if not found or token.start >= found[-1].end:
+            found.append(token)
+    return found
+
+
+def _completed(q: str, typing: analysis.Token, expansion: Expansion) -> Suggestion:
+    """The query with its last word completed; the range is what was added, or the whole word where it was corrected."""
+    text = q[: typing.start] + expansion.word
+    start = typing.end if expansion.word.startswith(typing.word) and expansion.distance == 0 else typing.start
+    return Suggestion(text, ((min(start, len(text)), len(text)),), expansion.frequency)
