@@ -20,9 +20,7 @@ MAX_FIELDS = 500  # of an index, the primary key included
 MAX_NAME = 255  # characters of a field's name
 MAX_DEPTH = 20  # objects within objects
 MAX_ID = 512  # UTF-8 bytes
-MAX_KEYWORD = (
-    32_766  # UTF-8 bytes of a keyword: the longest term that Lucene takes (tantivy: 65,530), so that every engine can hold it
-)
+MAX_KEYWORD = 32_766  # UTF-8 bytes of a keyword: the longest term that every engine holds (Lucene's limit; tantivy's is 65,530)
 MAX_FAULTS = 100  # reported for one document
 INTEGERS = range(-(2**63), 2**63)
 
@@ -53,9 +51,8 @@ def document_id(document: Mapping[str, Any], primary_key: str) -> str:
         if problem is None:
             return value
     elif value is None:
-        raise Invalid.at(
-            pointer(primary_key), "missing_id", f"{primary_key}: the document has no id; expected a string or an integer here."
-        )
+        detail = f"{primary_key}: the document has no id; expected a string or an integer here."
+        raise Invalid.at(pointer(primary_key), "missing_id", detail)
     else:
         problem = f"expected a string or an integer, got {shown(value)}"
     raise Invalid.at(pointer(primary_key), "invalid_id", f"{primary_key}: {problem}.")
