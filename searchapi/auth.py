@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from flask import Flask, request
+from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 from .config import LOOPBACK, Settings
@@ -24,7 +25,8 @@ def init_app(app: Flask, settings: Settings) -> None:
 def _refuse() -> None:
     if request.environ["PATH_INFO"] not in OPEN:
         raise Unauthorized(
-            "This server answers only requests with a key, and has no keys yet. Only ENVIRONMENT=development does without."
+            "This server answers only requests with a key, and has no keys yet. Only ENVIRONMENT=development does without.",
+            www_authenticate=WWWAuthenticate("bearer", {"realm": "searchapi"}),
         )
 
 

@@ -9,6 +9,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, unquote_to_bytes, urlsplit
 
@@ -17,7 +18,9 @@ from flask import Flask, request
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 from werkzeug.routing import BaseConverter
 
-from .exceptions import Fault, Invalid, Unreadable
+from .config import Settings
+from .exceptions import Fault, Invalid, TooLarge, Unreadable
+from .ndjson import read_documents
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -198,6 +201,21 @@ def json_object(*accepted: str, members: tuple[str, ...] = ()) -> dict[str, Any]
         if members and name not in members:
             raise Invalid.at(f"/{name}", "unknown_member", f"There is no member {name!r} here{_instead(name, members)}")
     return body
+
+
+def document_body(settings: Settings, *accepted: str) -> dict[str, Any]:
+    """The body as one document. Raises TooLarge and Invalid as well."""
+    content_type(*accepted)
+    data = request.get_data(cache=False)
+    if len(data) > settings.max_document_bytes:
+        most = f"A document can have {settings.max_document_bytes} bytes; this one has {len(data)}."
+        raise TooLarge(most, code="document_too_large")
+    if data.lstrip()[:1] == b"[":
+        raise Invalid.at("", "not_an_object", "The body must be one document, a JSON object, not an array.")
+    ((_, document),) = read_documents(BytesIO(data), JSON)
+    if isinstance(document, Fault):
+        raise Invalid.at(document.pointer.removeprefix("/0"), document.code, document.detail)
+    return document
 
 
 def member(body: dict[str, Any], name: str, example: str) -> Any:

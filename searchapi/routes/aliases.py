@@ -5,7 +5,8 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from .. import serialise
-from ..incoming import json_object, member, parameters
+from ..exceptions import Invalid
+from ..incoming import json_kind, json_object, member, parameters
 from ..services import services
 
 bp = Blueprint("aliases", __name__, url_prefix="/v1/aliases")
@@ -28,6 +29,8 @@ def get_alias(alias: str) -> Response:
 def set_alias(alias: str) -> Response:
     parameters()
     index = member(json_object(members=("index",)), "index", '{"index": "books-2"}')
+    if not isinstance(index, str):
+        raise Invalid.at("/index", "wrong_type", f"Expected the name of an index, got {json_kind(index)}.")
     services().set_alias(alias, index)
     return serialise.answer({"name": alias, "index": index})
 

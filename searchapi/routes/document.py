@@ -10,7 +10,7 @@ from flask import Blueprint, Response
 from .. import serialise
 from ..documents import document_id
 from ..exceptions import Invalid
-from ..incoming import JSON, MERGE_PATCH, is_current, json_object, must_be_new, must_exist, parameters, version_in, waits
+from ..incoming import JSON, MERGE_PATCH, document_body, is_current, must_be_new, must_exist, parameters, version_in, waits
 from ..model import Operation
 from ..services import services
 
@@ -30,13 +30,13 @@ def get_document(index: str, id: str) -> Response:
 @bp.put("")
 def put_document(index: str, id: str) -> Response:
     """Create or replace."""
-    return _write(index, id, "put", json_object(JSON))
+    return _write(index, id, "put", document_body(services().settings, JSON))
 
 
 @bp.patch("")
 def patch_document(index: str, id: str) -> Response:
     """Merge (RFC 7396): null removes a field."""
-    return _write(index, id, "patch", json_object(JSON, MERGE_PATCH))
+    return _write(index, id, "patch", document_body(services().settings, JSON, MERGE_PATCH))
 
 
 @bp.delete("")

@@ -1,0 +1,133 @@
+"""One application a module over the real embedded engine, with an indexer beside it, and a client that checks every answer."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from searchapi.app import create_app
+from searchapi.config import Settings
+from searchapi.engines.embedded import EmbeddedEngine, SystemDatabase
+from searchapi.engines.embedded.indexer import Indexer
+
+_names = itertools.count()
+_MEMBERS = {"type", "title", "status", "detail", "code", "request_id"}
+
+
+def assert_problem(response: TestResponse, status: int, code: str | None = None) -> dict:
+    """The one shape of every error; answers its body."""
+    assert response.status_code == status, response.get_data(as_text=True)
+    assert response.mimetype == "application/problem+json"
+    body = response.get_json()
+    assert _MEMBERS <= set(body) <= _MEMBERS | {"errors"}
+    assert body["status"] == status
+    assert body["type"] == f"urn:searchapi:problem:{body['code']}"
+    assert re.fullmatch(r"[a-z]+(_[a-z]+)*", body["code"])
+    assert body["title"] and body["detail"]
+    assert "Traceback" not in body["detail"] and "sqlite" not in body["detail"].lower()
+    assert body["request_id"] == response.headers["X-Request-ID"]
+    for error in body.get("errors", []):
+        assert {"pointer", "code", "detail"} <= set(error)
+    if status in (401, 405, 503):
+        assert {401: "WWW-Authenticate", 405: "Allow", 503: "Retry-After"}[status] in response.headers
+    if code:
+        codes = {body["code"], *(error["code"] for error in body.get("errors", []))}
+        assert code in codes, body
+    return body
+
+
+@dataclass
+class API:
+    """`api.get("/health")` answers the decoded body of a 2xx; `api.get(path, fails=404)` the problem."""
+
+    client: FlaskClient
+
+    def call(self, method: str, path: str, *, fails: int = 0, code: str | None = None, status: int = 0, **rest):
+        response = self.raw(method, path, **rest)
+        if fails:
+            return assert_problem(response, fails, code)
+        assert response.status_code == status if status else response.status_code < 300, response.get_data(as_text=True)
+        return orjson.loads(response.data) if response.mimetype == "application/json" else response.data
+
+    def raw(self, method: str, path: str, **rest) -> TestResponse:
+        response = self.client.open(path, method=method, **rest)
+        assert re.fullmatch(r"[A-Za-z0-9._-]{8,64}", response.headers["X-Request-ID"])
+        return response
+
+    def get(self, path: str, **rest):
+        return self.call("GET", path, **rest)
+
+    def post(self, path: str, **rest):
+        return self.call("POST", path, **rest)
+
+    def put(self, path: str, **rest):
+        return self.call("PUT", path, **rest)
+
+    def patch(self, path: str, **rest):
+        return self.call("PATCH", path, **rest)
+
+    def delete(self, path: str, **rest):
+        return self.call("DELETE", path, **rest)
+
+    def lines(self, path: str, text: str | bytes, **rest):
+        return self.post(path, data=text, content_type="application/x-ndjson", **rest)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def settings(data_dir: Path) -> Settings:
+    return Settings(data_dir=data_dir, max_document_bytes=10_000, max_body_bytes=200_000, max_documents=50, max_page=50)
+
+
+@pytest.fixture(scope="module")
+def app(settings: Settings) -> Iterator[Flask]:
+    """The application and an indexer thread on the same folder."""
+    system = SystemDatabase(settings.data_dir)
+    engine = EmbeddedEngine(settings.data_dir, system)
+    stop = threading.Event()
+    thread = threading.Thread(target=Indexer(settings.data_dir).run, args=(stop,))
+    thread.start()
+    yield create_app(settings, engine, system)
+    stop.set()
+    thread.join(30)
+    engine.close()
+
+
+@pytest.fixture
+def api(app: Flask) -> API:
+    return API(app.test_client())
+
+
+@pytest.fixture
+def name() -> str:
+    """A name that no index has yet."""
+    return f"index-{next(_names)}"
+
+
+@pytest.fixture
+def books(api: API, name: str) -> str:
+    """The path of an index with three documents that searches see."""
+    path = f"/v1/indexes/{name}"
+    body = [
+        {"id": "a", "title": "The art of parsing", "kind": "guide", "year": 2001, "out": "2020-05-31T10:00:00Z"},
+        {"id": "b", "title": "Parsing for all", "kind": "guide", "year": 2010, "out": "2021-05-31T10:00:00Z"},
+        {"id": "c", "title": "Cooking with fire", "kind": "recipe", "year": 2020, "out": "2022-05-31T10:00:00Z"},
+    ]
+    api.post("/v1/indexes", json={"name": name, "settings": {"fields": {"out": {"type": "date"}, "kind": {"type": "keyword"}}}})
+    answer = api.post(f"{path}/documents?refresh=wait_for", json=body)
+    assert (answer["accepted"], answer["refreshed"]) == (3, True)
+    return path
