@@ -170,8 +170,9 @@ class _Reader:
 
     def synonym(self, at: str, rule: Any) -> Synonyms | None:
         if isinstance(rule, list):
+            faults = len(self.faults)
             phrases = self.phrases(at, rule)
-            if len(phrases) < 2 and all(isinstance(phrase, str) for phrase in rule):
+            if len(phrases) < 2 and len(self.faults) == faults:
                 self.fault(at, "invalid_synonyms", f"Expected at least two different phrases, got {len(phrases)}.")
             return Synonyms(phrases, phrases)
         if not isinstance(rule, Mapping):
