@@ -185,7 +185,12 @@ def _window(text: str, marks: list[Mark], length: int) -> Span:
     first, last = within[0][0], max(mark[1] for mark in within)
     start = max(0, min(first, first - (length - (last - first)) // 2, len(text) - length))
     end = max(last, min(len(text), start + length))
-    return _cut_start(text, start, first), _cut_end(text, end, last)
+    start, end = _cut_start(text, start, first), _cut_end(text, end, last)
+    while start < first and text[start].isspace():
+        start += 1
+    while end > last and text[end - 1].isspace():
+        end -= 1
+    return start, end
 
 
 def _cut_start(text: str, start: int, first: int) -> int:
