@@ -1,6 +1,6 @@
 """The Python standard library as documents: what `scripts/run` offers to search, as the index `python`.
 
-A document: `id` (the qualified name, `json.loads`; builtins as they are typed, `str.split`), `name` (its last part), `kind` (module,
+A document: `id` (the qualified name, `json.loads`; builtins as typed, `str.split`), `name` (its last part), `kind` (module,
 class, function, method, property), `module`, `signature`, `summary` (the first paragraph of the docstring), `doc` (all of it).
 """
 
@@ -36,7 +36,7 @@ SCRIPT = Path(__file__).with_name("pydocs.py")
 
 
 def collect(progress: Callable[[int, int], None] | None = None) -> Iterator[dict]:
-    """The documents in the order of their ids; `progress(done, total)` counts modules while they are read, before the first document.
+    """The documents, by id; before the first one, `progress(done, total)` counts the modules that are read.
 
     A process of its own collects, with an empty environment, so that nothing of what it loads stays in this one.
     Raises RuntimeError where it fails."""

@@ -1,0 +1,24 @@
+"""`indexer`: the process that carries documents into the search index."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import click
+
+from .. import config, logs
+
+
+@click.command()
+def indexer() -> None:
+    """Carry written documents into the search index until SIGTERM or Ctrl-C. Several may run; one works on an index."""
+    from ..engines.embedded.indexer import Indexer
+
+    settings = config.load()
+    config.require_safe(settings)
+    logs.configure(settings)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    Indexer(settings.data_dir).run(stop)
