@@ -1,16 +1,20 @@
-"""Gunicorn's settings: `gunicorn -c python:searchapi.gunicorn_conf searchapi.wsgi:app`."""
+"""Gunicorn's settings: `gunicorn -c python:searchapi.gunicorn_conf searchapi.wsgi:app`.
+
+Gunicorn takes every name here that is a setting of its own, so that none may be called `config`.
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from searchapi import config, logs
+from searchapi import logs
+from searchapi.config import SettingsError, load, require_safe
 
 try:
-    settings = config.load()
-    config.require_safe(settings)
-except config.SettingsError as error:
+    settings = load()
+    require_safe(settings)
+except SettingsError as error:
     sys.exit(f"searchapi cannot start: {error}")
 
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
