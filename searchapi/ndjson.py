@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from .exceptions import Fault, Invalid, TooLarge, Unreadable
-from .wording import pointer, shown
+from .wording import abridged, pointer, shown
 
 JSON_TYPES = ("application/json",)
 NDJSON_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
@@ -57,6 +57,18 @@ def read_documents(
     raise Invalid.at("content-type", "unsupported_media_type", f"Expected documents as one of {known}; {got}.")
 
 
+def read_document(data: bytes) -> dict[str, Any]:
+    """One document alone, as the body of its PUT. Raises Unreadable or Invalid, pointing into the document."""
+    try:
+        value, suspect = _decode(data.removeprefix(_BOM))
+    except ValueError as error:
+        raise Unreadable(f"The body is not JSON: {_reason(error)}.") from error
+    document = _object((), value, suspect)
+    if isinstance(document, Fault):
+        raise Invalid.of([document])
+    return document
+
+
 # ------------------------------------------------------------------------------------------------------------- NDJSON
 
 
@@ -84,7 +96,7 @@ def _document(position: int, number: int, line: bytes | None, limits: ReadLimits
         if number == 1 and line.lstrip().startswith(b"["):
             hint = " This looks like a JSON array: send it as application/json."
         return Fault(pointer(position), "unreadable_line", f"Line {number} is not JSON: {_reason(error)}.{hint}")
-    return _object(position, value, suspect, f"Line {number}: ")
+    return _object((position,), value, suspect, f"Line {number}: ")
 
 
 def _lines(stream: BinaryIO, limit: int) -> Iterator[bytes | None]:
@@ -127,7 +139,7 @@ def _read_json(stream: BinaryIO, limits: ReadLimits) -> Iterator[tuple[int, dict
         raise _too_many(limits)
     measure = len(body) > limits.max_document_bytes
     for position, element in enumerate(value):
-        document = _object(position, element, suspect)
+        document = _object((position,), element, suspect)
         if measure and isinstance(document, dict) and (size := len(orjson.dumps(document))) > limits.max_document_bytes:
             detail = f"This document has {size:,} bytes; the most is {limits.max_document_bytes:,}."
             yield position, Fault(pointer(position), "document_too_large", detail)
@@ -162,17 +174,16 @@ def _decode(data: bytes) -> tuple[Any, bool]:
         raise ValueError("objects or arrays are nested too deep") from None
 
 
-def _object(position: int, value: Any, suspect: bool, prefix: str = "") -> dict[str, Any] | Fault:
+def _object(at: tuple[int, ...], value: Any, suspect: bool, prefix: str = "") -> dict[str, Any] | Fault:
     """The document, or a Fault where it is no object or holds an integer that 64 bits cannot."""
     if not isinstance(value, dict):
-        return Fault(pointer(position), "not_an_object", f"{prefix}Expected an object, got {shown(value)}.")
+        return Fault(pointer(*at), "not_an_object", f"{prefix}Expected an object, got {shown(value)}.")
     place = _too_big(value) if suspect else None
     if place is None:
         return value
     name = ".".join(key for key in place if isinstance(key, str))
-    return Fault(
-        pointer(position, *place), "number_range", f"{prefix}{name}: expected a number of 64 bits, got an integer of more."
-    )
+    detail = f"{prefix}{abridged(name)}: expected a number of 64 bits, got an integer of more."
+    return Fault(pointer(*at, *place), "number_range", detail)
 
 
 def _too_big(document: dict[str, Any]) -> tuple[str | int, ...] | None:

@@ -33,7 +33,7 @@ _INDEX_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 _KEYS = ("primary_key", "language", "dynamic", "stop_words", "synonyms", "typo", "fields")
 _TYPO_KEYS = ("enabled", "one_from", "two_from", "exact_words")
 _FIELD_KEYS = ("type", "boost", "language", "keyword")
-_TEXT_ONLY = ("boost", "language", "keyword")
+_TEXT_ONLY = {"boost": 1.0, "language": None, "keyword": True}
 
 
 def check_name(name: Any, kind: str = "index") -> str:
@@ -241,8 +241,8 @@ class _Reader:
         if not self.type(f"{at}/type", given["type"]):
             return None
         if given["type"] != "text":
-            for key in _TEXT_ONLY:
-                if key in given:
+            for key, default in _TEXT_ONLY.items():
+                if given.get(key, default) != default:  # the default is harmless, and left over where a patch changes the type
                     self.fault(
                         f"{at}/{key}", "not_for_this_type", f"{name}: {key} is for text fields only, and this is {given['type']}."
                     )

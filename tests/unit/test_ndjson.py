@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from searchapi import ndjson
 from searchapi.exceptions import Fault, Invalid, TooLarge, Unreadable
-from searchapi.ndjson import ReadLimits, media_type, read_documents
+from searchapi.ndjson import ReadLimits, media_type, read_document, read_documents
 
 JSON, LINES = "application/json", "application/x-ndjson"
 
@@ -169,6 +169,23 @@ def test_bad_json(body, error, says):
     """What cannot be decoded is Unreadable; what can but holds no documents is Invalid."""
     with pytest.raises(error, match=says):
         read(body, JSON)
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "says"),
+    [
+        (b"", Unreadable, "column 1"),
+        (b'{"a":', Unreadable, r"unexpected end of data \(column 6\)"),
+        (b"[]", Invalid, "Expected an object, got an array"),
+        (b'{"a":99999999999999999999}', Invalid, "a: expected a number of 64 bits"),
+    ],
+)
+def test_one_document_alone(body, error, says):
+    """The body of a PUT is one object; the pointer is inside it."""
+    assert read_document(b'\xef\xbb\xbf{"a":1}') == {"a": 1}
+    with pytest.raises(error, match=says) as caught:
+        read_document(body)
+    assert [fault.pointer for fault in caught.value.errors] in ([], [""], ["/a"])
 
 
 # ----------------------------------------------------------------------------------------------------------------- limits

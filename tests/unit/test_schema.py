@@ -75,6 +75,12 @@ def test_null_stop_words_mean_the_languages_own():
     assert parse_settings({"stop_words": []}, PARSED).stop_words == ()
 
 
+def test_what_is_left_of_a_text_field():
+    """A patch that only changes a text field's type leaves its defaults beside it; they do no harm."""
+    left = {"type": "integer", "boost": 1.0, "language": None, "keyword": True}
+    assert parse_settings({"fields": {"x": left}}).fields == {"x": Field("x", "integer")}
+
+
 def test_repeated_words_count_once():
     """Words and phrases given twice are kept once, in order."""
     assert parse_settings({"stop_words": ["b", "a", "b"]}).stop_words == ("b", "a")
