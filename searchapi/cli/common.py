@@ -52,6 +52,10 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def counted(number: int, thing: str = "document") -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def table(rows: list[tuple[str, ...]], right: frozenset[int] = frozenset()) -> Iterator[str]:
     """Rows of cells as lines of aligned columns; the columns in `right` to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]

@@ -11,7 +11,7 @@ import orjson
 from ..exceptions import Unreadable
 from ..model import IndexStats
 from ..schema import check_name, index_to_json, parse_settings
-from .common import table, workplace
+from .common import counted, table, workplace
 
 
 @click.group()
@@ -41,7 +41,7 @@ def list_(as_json: bool) -> None:
 def state_of(stats: IndexStats) -> str:
     if stats.rebuilding:
         return "rebuilding"
-    return f"{stats.lag:,} writes behind" if stats.lag else "up to date"
+    return f"{counted(stats.lag, 'write')} behind" if stats.lag else "up to date"
 
 
 @index.command()
@@ -75,6 +75,6 @@ def delete(name: str, yes: bool) -> None:
         if not yes:
             if not sys.stdin.isatty():
                 raise click.UsageError(f"Deleting {name!r} needs --yes where there is no one to ask.")
-            click.confirm(f"Delete {name} and its {documents:,} documents?", abort=True)
+            click.confirm(f"Delete {name} and its {counted(documents)}?", abort=True)
         w.engine.delete_index(name)
-    click.echo(f"Deleted {name}: {documents:,} documents.")
+    click.echo(f"Deleted {name}: {counted(documents)}.")

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from .common import workplace
+from .common import counted, workplace
 
 
 @click.command()
@@ -26,4 +26,4 @@ def rebuild(index: str, wait: bool, timeout: float) -> None:
             if time.monotonic() > end:
                 raise click.ClickException(f"{name} was not rebuilt within {timeout:g} s; is the indexer running?")
             time.sleep(0.1)
-        click.echo(f"Rebuilt {name}: {w.engine.stats(name).documents:,} documents.")
+        click.echo(f"Rebuilt {name}: {counted(w.engine.stats(name).documents)}.")

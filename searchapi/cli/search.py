@@ -10,7 +10,7 @@ from time import perf_counter
 import click
 import orjson
 
-from ..model import AnsweredHit, Highlight, IndexInfo, Marked, SearchAnswer, SearchRequest
+from ..model import AnsweredHit, Highlight, Marked, SearchAnswer
 from ..query.params import search_from_args
 from .common import workplace
 
@@ -48,16 +48,16 @@ def search(index: str, query: tuple[str, ...], as_json: bool, limit: str, **opti
 
         click.echo(serialise.search(found, asked, info, None, took_ms))
         return
-    for line in readable(found, asked, info):
+    for line in readable(found):
         click.echo(line)
 
 
-def readable(found: SearchAnswer, asked: SearchRequest, info: IndexInfo) -> Iterator[str]:
+def readable(found: SearchAnswer) -> Iterator[str]:
     for correction in found.corrections:
         yield f"{correction.word}: also searched as {', '.join(correction.to)}"
     for number, hit in enumerate(found.hits, 1):
         yield f"{number:3}. {click.style(hit.id, bold=True)}"
-        for name, text in shown_fields(hit, info):
+        for name, text in shown_fields(hit):
             yield f"     {name}: {text}"
     for name, facet in found.facets.items():
         counts = facet.stats.items() if facet.stats is not None else facet.values
@@ -71,17 +71,16 @@ def readable(found: SearchAnswer, asked: SearchRequest, info: IndexInfo) -> Iter
         yield f"{found.total:,} {'hit' if found.total == 1 else 'hits'}."
 
 
-def shown_fields(hit: AnsweredHit, info: IndexInfo) -> Iterator[tuple[str, str]]:
-    """The fields of a hit that hold matches, else its first texts, each on one line."""
-    marked = {name: one for name, one in first_marks(hit.highlights or {}) if one.ranges}
-    if marked:
-        for name, one in list(marked.items())[:SHOWN_FIELDS]:
-            yield name, " ".join(emphasised(one).split())
-        return
+def shown_fields(hit: AnsweredHit) -> Iterator[tuple[str, str]]:
+    """The fields of a hit that hold matches, else its first texts, each on one line; not one that begins like one before."""
+    marked = [(name, one.text, emphasised(one)) for name, one in first_marks(hit.highlights or {})]
     document = orjson.loads(hit.document)
-    texts = [(name, value) for name, value in document.items() if isinstance(value, str) and value and value != hit.id]
-    for name, value in texts[:SHOWN_FIELDS]:
-        yield name, textwrap.shorten(value, SNIPPET, placeholder=" …")
+    plain = [(name, value, value) for name, value in document.items() if isinstance(value, str) and value and value != hit.id]
+    told: list[str] = []
+    for name, text, shown in marked or plain:
+        if len(told) < SHOWN_FIELDS and not any(" ".join(text.split()).startswith(before) for before in told):
+            told.append(" ".join(text.split()))
+            yield name, " ".join(shown.split()) if marked else textwrap.shorten(shown, SNIPPET, placeholder=" …")
 
 
 def first_marks(highlights: Mapping[str, Marked | tuple[Marked, ...]]) -> Iterator[tuple[str, Marked]]:

@@ -16,7 +16,7 @@ import click
 from ..exceptions import IndexNotFound
 from ..ndjson import ReadLimits, read_documents
 from ..writes import CHUNK_OPERATIONS, REPORTED, Batch
-from .common import Workplace, workplace
+from .common import Workplace, counted, workplace
 from .reading import Source
 from .resume import Progress
 
@@ -46,7 +46,8 @@ def import_(index: str, file: str, primary_key: str | None, resume: bool, wait: 
         source = Source(stream)
         batch = write_all(w, name, source, primary_key, first, progress)
         for refused in batch.errors:
-            click.echo(f"{file}: {source.place(refused.position)}: {refused.detail}", err=True)
+            place = "" if refused.detail.startswith("Line ") else f"{source.place(refused.position)}: "
+            click.echo(f"{file}: {place}{refused.detail}", err=True)
         click.echo(summary(batch, name, first, perf_counter() - started))
         if wait and batch.seq is not None and not w.engine.wait(name, batch.seq, timeout):
             raise click.ClickException(f"Searches did not see the documents within {timeout:g} s; is the indexer running?")
@@ -90,7 +91,7 @@ def write_all(w: Workplace, name: str, source: Source, primary_key: str | None, 
     except BaseException:
         if done > first:
             again = "--resume goes on from there" if progress.remembers else "sending all again does no harm"
-            click.echo(f"searchapi: {done:,} documents were read and written before this; {again}", err=True)
+            click.echo(f"searchapi: stopped after {counted(done)}; {again}", err=True)
         raise
     progress.forget()
     return whole
@@ -109,7 +110,7 @@ def merge(whole: Batch, part: Batch) -> None:
 
 
 def summary(batch: Batch, name: str, first: int, seconds: float) -> str:
-    text = f"Imported {batch.accepted:,} documents into {name} in {seconds:.1f} s"
+    text = f"Imported {counted(batch.accepted)} into {name} in {seconds:.1f} s"
     if first:
         text += f", after the first {first:,}"
     if batch.refused:
@@ -137,4 +138,4 @@ def export(index: str, output: Path | None) -> None:
             partial.replace(output)
         finally:
             partial.unlink(missing_ok=True)
-    click.echo(f"Exported {count:,} documents to {output}.")
+    click.echo(f"Exported {counted(count)} to {output}.")
