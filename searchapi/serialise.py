@@ -160,7 +160,7 @@ def next_link(found: SearchAnswer, path: str, query: str) -> str | None:
     if found.cursor is None and found.next_offset is None:
         return None
     rest = [part for part in query.split("&") if part and _name(part) not in ("offset", "cursor")]
-    rest.append(f"cursor={quote(found.cursor)}" if found.cursor is not None else f"offset={found.next_offset}")
+    rest.append(f"cursor={quote(found.cursor, safe='')}" if found.cursor is not None else f"offset={found.next_offset}")
     return f"{path}?{'&'.join(rest)}"
 
 

@@ -40,7 +40,7 @@ def get_index(index: str) -> Response:
 @bp.delete("/<segment:index>")
 def delete_index(index: str) -> Response:
     parameters()
-    services().delete_index(index)
+    services().engine.delete_index(index)
     return Response(status=204)
 
 

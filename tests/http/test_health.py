@@ -76,7 +76,7 @@ def test_unexpected_error(tmp_path):
 
 def test_unknown_address(api):
     """An unknown address is one problem like any other."""
-    for path in ("/", "/nope", "/v1", "/v1/", "/v1/indexes/", "/v2/indexes", "/health/", "//health", "/v1/indexes/a/nope"):
+    for path in ("/", "/nope", "/v1", "/v1/", "/v1/indexes/", "/v2/indexes", "/health/", "/v1//indexes", "/v1/indexes/a/nope"):
         api.get(path, fails=404, code="no_such_address")
 
 
