@@ -112,7 +112,7 @@ class _Checker:
             self.changed[self.key] = Field(self.key, "keyword")
 
     def fault(self, name: str, at: Keys, code: str, detail: str) -> None:
-        if name not in self.wrong and len(self.faults) < MAX_FAULTS:
+        if name not in self.wrong:
             self.wrong.add(name)
             stop = "" if detail.endswith("?") else "."
             self.faults.append(Fault(pointer(*at), code, f"{abridged(name)}: {detail}{stop}"))
@@ -122,7 +122,7 @@ class _Checker:
 
     def member(self, name: str, value: Any, at: Keys, depth: int, array: bool) -> None:
         """One name of an object, with whatever it holds. `array`: there is an array somewhere above."""
-        if value is None or name == self.key:  # `document_id` has seen the primary key
+        if value is None or name == self.key or len(self.faults) >= MAX_FAULTS:  # `document_id` has seen the primary key
             return
         field = self.fields.get(name)
         if field is not None and (field.array or not array) and _fits(field, value):

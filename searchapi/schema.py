@@ -22,6 +22,7 @@ from .exceptions import Fault, Invalid
 from .model import FIELD_TYPES, Field, IndexInfo, IndexSettings, Synonyms, TypoRules
 from .wording import abridged, nearest, pointer, printable, shown
 
+MAX_FAULTS = 100  # after so many, unknown keys are no longer reported one by one
 MAX_PHRASES = 10_000  # of all synonyms together
 MAX_STOP_WORDS = 2_000
 MAX_EXACT_WORDS = 10_000
@@ -96,6 +97,8 @@ class _Reader:
             if key in known:
                 yield key, value
                 continue
+            if len(self.faults) >= MAX_FAULTS:
+                break
             near = nearest(key, known)
             hint = f"did you mean {near!r}?" if near else f"known are {', '.join(known)}."
             self.fault(at + pointer(key), "unknown_setting", f"There is no setting {abridged(key)!r}; {hint}")
@@ -160,6 +163,9 @@ class _Reader:
     def synonyms(self, at: str, value: Any) -> tuple[Synonyms, ...]:
         if not isinstance(value, list):
             self.expected(at, "an array of synonym rules", value)
+            return ()
+        if len(value) > MAX_PHRASES:
+            self.fault(at, "too_many", f"Expected at most {MAX_PHRASES} rules, got {len(value)}.")
             return ()
         read = [self.synonym(f"{at}/{position}", rule) for position, rule in enumerate(value)]
         rules = tuple(rule for rule in read if rule is not None)

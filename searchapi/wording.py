@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 SHOWN = 60  # characters of a string
@@ -28,7 +29,12 @@ def abridged(text: str) -> str:
 
 def nearest(text: object, known: Iterable[str]) -> str | None:
     """The known name that is most like what was typed, None where none is or it is no name at all."""
-    near = get_close_matches(text.lower(), known, 1) if isinstance(text, str) and len(text) <= MAX_TYPED else []
+    return _nearest(text.lower(), tuple(known)) if isinstance(text, str) and len(text) <= MAX_TYPED else None
+
+
+@lru_cache(maxsize=1000)  # a batch repeats its mistakes, and comparing with 500 names takes milliseconds
+def _nearest(text: str, known: tuple[str, ...]) -> str | None:
+    near = get_close_matches(text, known, 1)
     return near[0] if near else None
 
 

@@ -244,6 +244,13 @@ def test_one_fault_for_each_wrong_field():
     assert len(faults({"id": "1", **{f"N{i}": 1 for i in range(1000)}})) == MAX_FAULTS
 
 
+def test_many_unknown_fields_are_soon_refused():
+    """Looking for the nearest name ends with the faults that are told."""
+    fields = {f"field_{i}": Field(f"field_{i}", "text") for i in range(500)}
+    document = {"id": "1", **{f"unknown_{i}": 1 for i in range(20_000)}}
+    assert len(faults(document, fields, IndexSettings(dynamic=False))) == MAX_FAULTS
+
+
 def test_an_inferred_type_is_explained():
     """Where the type came from a document and not from the settings, the message says how to choose it."""
     fields = {**KNOWN, "n": Field("n", "integer", inferred=True)}

@@ -263,7 +263,7 @@ PIECES = st.lists(
     st.sampled_from(
         ["json", "JSON", "parse", "parsing", "JSONParser", "read_text", "é", "Größe", " ", " ", "\n", ".", "_", "<&>", "日本", "ि"]
     )
-    | st.text(max_size=4),
+    | st.text(st.characters(exclude_categories=["Cs", "Co"]), max_size=4),
     max_size=30,
 )
 TEXTS = PIECES.map("".join) | PIECES.map(" ".join)
@@ -282,9 +282,9 @@ def test_ranges_and_html_hold(text, nodes, length):
         ends = [0, *(end for _, end in one.ranges)]
         assert one.ranges
         assert all(before <= start < end <= len(one.text) for before, (start, end) in zip(ends, one.ranges, strict=False))
-        assert html.unescape(one.html.replace("\ue000", "").replace("\ue001", "")) == html.unescape(html.escape(one.text))
+        assert html.unescape(one.html.replace("\ue000", "").replace("\ue001", "")) == one.text
         assert one.text.strip("…") in text
-        assert len(one.text) <= max(length, 20) + 160 or not length
+        assert len(one.text) <= max(length, 20) + 250 or not length
 
 
 @given(TEXTS, NODES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from searchapi import analysis
@@ -141,6 +141,7 @@ def test_every_language(language):
         ({"synonyms": [{"from": ["a"], "to": ["a"]}]}, "/synonyms/0", "invalid_synonyms"),
         ({"synonyms": [[f"a{i}", f"b{i}"] for i in range(5001)]}, "/synonyms", "too_many"),
         ({"synonyms": [[f"a{i}" for i in range(10_001)]]}, "/synonyms/0", "too_many"),
+        ({"synonyms": [5] * 10_001}, "/synonyms", "too_many"),
         ({"typo": False}, "/typo", "wrong_type"),
         ({"typo": {"enabled": 0}}, "/typo/enabled", "wrong_type"),
         ({"typo": {"one_from": 0}}, "/typo/one_from", "wrong_type"),
@@ -210,6 +211,11 @@ def test_all_faults_at_once():
     assert {pointer for pointer, _ in faults(body)} == {"/dynamic", "/fields/a", "/fields/b/boost", "/nope"}
 
 
+def test_faults_have_an_end():
+    """A body of nonsense is not answered with all of it."""
+    assert len(faults({f"x{i}": 1 for i in range(5000)})) == 100
+
+
 def test_the_base_is_part_of_the_check():
     """A new primary key must fit the fields that stay."""
     base = IndexSettings(fields={"sku": Field("sku", "integer")})
@@ -240,7 +246,11 @@ RULES = st.lists(PHRASES, min_size=2, max_size=4, unique=True) | st.builds(
     st.integers(1, 2),
 )
 FIELDS = st.dictionaries(st.from_regex(r"[xyz]_[a-z0-9_-]{0,5}", fullmatch=True), TEXT | st.sampled_from(FIELD_TYPES), max_size=4)
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(), v, max_size=3),
+    max_leaves=6,
+)
 BODIES = st.fixed_dictionaries(
     {},
     optional={
@@ -264,6 +274,7 @@ BODIES = st.fixed_dictionaries(
 
 
 @given(BODIES)
+@settings(max_examples=50)
 def test_settings_round_trip(body):
     """What is written reads back as the same settings, also through JSON, and onto any base."""
     settings = parse_settings(body)
@@ -275,6 +286,7 @@ def test_settings_round_trip(body):
 
 
 @given(JSON)
+@settings(max_examples=50)
 def test_any_json_is_good_or_invalid(value):
     """No JSON raises anything but Invalid, wherever it stands."""
     for body in (
