@@ -139,7 +139,7 @@ def announce(where: str, with_demo: bool) -> None:
 
 
 EXAMPLES = (
-    "search?q=parse+json+string&limit=3&fields=id,summary",
-    "search?q=tempfle&limit=3&fields=id,summary&highlight=summary",
+    "search?q=split+path+and+extension&limit=3&fields=id,summary",
+    "search?q=tempfle&limit=3&fields=id&highlight=name,summary&highlight_format=html",
     "search?q=open+file&filter=kind%3Dfunction&facets=module&limit=3&fields=id,signature",
 )
