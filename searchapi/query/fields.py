@@ -17,6 +17,7 @@ ORDERED = frozenset({"integer", "float", "date"})  # types with ranges and stati
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,30}")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})(?:[eE][+-]?[0-9]{1,5})?")
+_LONGEST_NAME = 300  # code points of an unknown name that are compared with the known ones
 _SHOWN = 60  # code points of a client's text that an error repeats
 
 
@@ -44,9 +45,10 @@ def shown(value: Any) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean "kind"?` for the known name closest to `name`, a child of it first (`author` -> `author.name`);
     else the names there are, where they are few; else nothing. To be put behind an error."""
-    known = sorted(known)
-    children = [k for k in known if k.startswith(name + ".")]
-    close = children[:1] or get_close_matches(name[:100].lower(), known, n=1)
+    name, known = name[:_LONGEST_NAME], sorted(known)
+    parent = name + "."
+    children = [k for k in known if k.startswith(parent)]
+    close = children[:1] or get_close_matches(name.lower(), known, n=1)
     if close:
         return f'; did you mean "{close[0]}"?'
     return f"; there are: {', '.join(known)}" if 0 < len(known) <= 12 else ""
@@ -117,6 +119,8 @@ def _date(field: Field, value: int | str) -> int:
     # Nobody asks for the third second of 1970, and many would write a year so: better an error than every document.
     if type(value) is int and 1000 <= value <= 9999:
         raise ValueError(f'expected a date for "{field.name}", found {value}; write the year as "{value}-01-01"')
+    if type(value) is str and len(value) > _SHOWN:
+        raise _mismatch(field, "a date", value)
     try:
         return parse_date(value)
     except ValueError as error:

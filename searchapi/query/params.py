@@ -150,7 +150,8 @@ def _fields(reader: Reader, info: IndexInfo) -> tuple[str, ...] | None:
         return None
     names = []
     for at, name in reader.names("fields"):
-        if name in info.fields or any(known.startswith(name + ".") for known in info.fields):
+        parent = name + "."
+        if name in info.fields or any(known.startswith(parent) for known in info.fields):
             names.append(name)
         else:
             reader.fault(at, "unknown_field", f"fields: {no_such_field(name, info)}")

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
-from ..documents import pointer
+from ..documents import MAX_FIELDS, pointer
 from ..exceptions import Fault, Invalid
 from .fields import clean, nearest, shown
 
 T = TypeVar("T")
+MAX_FAULTS = 20  # of a request
+MAX_SHOWN = 100  # code points of an unknown parameter that a pointer repeats
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -58,10 +59,15 @@ class Reader:
                 self.fault(self.at(name), "unknown_parameter", detail)
 
     def at(self, name: str) -> str:
+        name = name[:MAX_SHOWN]
         return self.prefix + pointer(name) if self.native else clean(name)
 
     def fault(self, at: str, code: str, detail: str) -> None:
+        """Note a fault. Raises Invalid with all so far when there are MAX_FAULTS: nobody reads more, and each costs a search for
+        the nearest name."""
         self.faults.append(Fault(at, code, detail))
+        if len(self.faults) >= MAX_FAULTS:
+            self.finish()
 
     def attempt(self, read: Callable[[], T]) -> T | None:
         """What `read` gives, or None where it raises Invalid, whose faults are noted."""
@@ -69,7 +75,8 @@ class Reader:
             return read()
         except Invalid as error:
             for fault in error.errors:  # the parsers of q, filter and cursor point to the bare parameter
-                self.faults.append(fault if fault.pointer.startswith("/") else replace(fault, pointer=self.at(fault.pointer)))
+                at = fault.pointer if fault.pointer.startswith("/") else self.at(fault.pointer)
+                self.fault(at, fault.code, fault.detail)
             return None
 
     def finish(self) -> None:
@@ -127,13 +134,18 @@ class Reader:
         """(pointer, name) of each name in a list, or in text with commas."""
         value = self.value(name, "")
         if isinstance(value, str):
-            return [(self.at(name), part.strip()) for part in value.split(",")] if value.strip() else []
-        if not isinstance(value, list):
+            entries = [(self.at(name), part) for part in value.split(",")] if value.strip() else []
+        elif isinstance(value, list):
+            entries = [(f"{self.at(name)}/{position}", entry) for position, entry in enumerate(value)]
+        else:
             self.wrong(name, expected, value)
             return []
+        if len(entries) > MAX_FIELDS:
+            most = f"{name}: expected at most {MAX_FIELDS} names, as an index has fields, found {len(entries)}"
+            self.fault(self.at(name), "too_many_names", most)
+            return []
         found = []
-        for position, entry in enumerate(value):
-            at = f"{self.at(name)}/{position}"
+        for at, entry in entries:
             if isinstance(entry, str):
                 found.append((at, entry.strip()))
             else:

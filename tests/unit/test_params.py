@@ -382,6 +382,17 @@ def test_all_faults_at_once():
     assert {pointer for pointer, _, _ in found} == {"/facets/0", "/facets/2", "/fields/1", "/fields/2"}
 
 
+def test_faults_are_capped():
+    """A request that is wrong in thousands of places is answered soon, and shortly."""
+    assert len(faults(post, {f"unknown-{n}": n for n in range(10_000)})) == 20
+    assert len(faults(post, {"fields": [f"unknown-{n}" for n in range(500)], "sort": [1] * 400})) == 20
+    assert faults(post, {"fields": ["name"] * 501}) == [
+        ("/fields", "too_many_names", "fields: expected at most 500 names, as an index has fields, found 501")
+    ]
+    ((pointer, _, detail),) = faults(post, {"x" * 1_000_000: 1})
+    assert len(pointer) + len(detail) < 300
+
+
 def test_unknown_field_lists_a_few():
     """Where no known name is near and there are few, all are told."""
     info = replace(INFO, fields={name: INFO.fields[name] for name in ("id", "kind")})
