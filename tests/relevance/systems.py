@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import tantivy
-from searchapi.search import SearchService
 
 from searchapi.demo import SETTINGS
 from searchapi.engines.embedded import EmbeddedEngine
@@ -15,6 +14,7 @@ from searchapi.engines.embedded.indexer import Indexer
 from searchapi.model import IndexSettings, Operation
 from searchapi.query.limits import Limits
 from searchapi.query.params import search_from_args
+from searchapi.search import SearchService
 
 from .measure import DEPTH
 
