@@ -49,8 +49,9 @@ HTTP_DETAILS: dict[int, str] = {
 }
 
 
-def status_of(error: exceptions.SearchAPIError) -> int:
-    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+def status_of(error: type[exceptions.SearchAPIError]) -> int:
+    """The status of a kind of error: its own, or that of the nearest kind above it."""
+    return next(STATUSES[kind] for kind in error.__mro__ if kind in STATUSES)
 
 
 def problem(
@@ -73,7 +74,7 @@ def problem(
 
 
 def _known(error: exceptions.SearchAPIError) -> Response:
-    status = status_of(error)
+    status = status_of(type(error))
     if status == 500:
         return _unknown(error)
     errors = [{"pointer": fault.pointer, "code": fault.code, "detail": fault.detail} for fault in error.errors]

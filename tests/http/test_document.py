@@ -144,7 +144,7 @@ def test_only_if_new(api, books):
     """`If-None-Match: *` writes only what is not there."""
     api.put(f"{books}/documents/a", json={}, headers={"If-None-Match": "*"}, fails=412, code="version_conflict")
     api.put(f"{books}/documents/new", json={}, headers={"If-None-Match": "*"}, status=201)
-    api.put(f"{books}/documents/new", json={}, headers={"If-None-Match": '"1"'}, fails=422, code="unknown_value")
+    api.put(f"{books}/documents/new", json={}, headers={"If-None-Match": '"1"'}, fails=422, code="wrong_value")
 
 
 def test_not_modified(api, books):

@@ -125,7 +125,7 @@ def test_bodies_that_are_no_documents(api, books):
     body = api.post(f"{books}/documents", data='[{"id": 1}]', content_type="application/x-www-form-urlencoded", fails=415)
     assert "application/json" in body["detail"] and "application/x-ndjson" in body["detail"]
     api.post(f"{books}/documents", json=[], headers={"Content-Encoding": "gzip"}, fails=415)
-    api.post(f"{books}/documents?refresh=yes", json=[], fails=422, code="unknown_value")
+    api.post(f"{books}/documents?refresh=yes", json=[], fails=422, code="wrong_value")
 
 
 def test_partial_batch(api, books):

@@ -74,7 +74,7 @@ def test_settings_dry_run(api, books):
     assert api.get(f"{books}/settings") == before
     assert api.patch(f"{books}/settings?dry_run=true", json={"stop_words": ["the"]})["rebuild"] is False
     assert api.patch(f"{books}/settings?dry_run=true", json={})["changed"] == []
-    api.patch(f"{books}/settings?dry_run=perhaps", json={}, fails=422, code="not_boolean")
+    api.patch(f"{books}/settings?dry_run=perhaps", json={}, fails=422, code="wrong_type")
 
 
 def test_settings_that_are_wrong(api, books):
