@@ -1,0 +1,127 @@
+"""Every example of docs/api.md, run in order against a real Gunicorn, and its answer compared with the one shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+import searchapi
+from searchapi.engines.embedded.indexer import Indexer
+
+ROOT = Path(searchapi.__file__).parent.parent
+_BLOCK = re.compile(r"^```sh\n(.*?)^```\n(?:```json\n(.*?)^```\n)?", re.M | re.S)
+_CURL = 'curl() { command curl -sS --fail-with-body "$@" && echo; }\n'
+
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory):
+    """A Gunicorn of two workers, as in production but for the environment, and an indexer."""
+    data, port = tmp_path_factory.mktemp("data"), free_port()
+    known = {"DATA_DIR": str(data), "PORT": str(port), "WORKERS": "2", "PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
+    log = data.parent / f"{data.name}.log"
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:searchapi.gunicorn_conf", "searchapi.wsgi:app"]
+    with log.open("wb") as stderr:
+        server = subprocess.Popen(command, cwd=data, env=known, stderr=stderr)
+    stop = threading.Event()
+    indexer = threading.Thread(target=Indexer(data).run, args=(stop,))
+    indexer.start()
+    try:
+        end = time.monotonic() + 60
+        while not answers(port):
+            assert server.poll() is None and time.monotonic() < end, log.read_text()
+            time.sleep(0.05)
+        yield port
+    finally:
+        stop.set()
+        indexer.join(30)
+        server.terminate()
+        assert server.wait(30) == 0, log.read_text()
+
+
+def assert_like(found, shown, at: str = "") -> None:
+    """Equal, but for what is shown as an ellipsis."""
+    if shown == "…":
+        return
+    if isinstance(shown, dict):
+        assert isinstance(found, dict) and set(found) == set(shown), f"{at}: {found}"
+        for key, value in shown.items():
+            assert_like(found[key], value, f"{at}/{key}")
+    elif isinstance(shown, list):
+        assert isinstance(found, list) and len(found) == len(shown), f"{at}: {found}"
+        for position, value in enumerate(shown):
+            assert_like(found[position], value, f"{at}/{position}")
+    else:
+        assert found == shown, f"{at}: {found!r}"
+
+
+def test_examples(port, tmp_path):
+    """Each example succeeds and answers what the page shows."""
+    examples = _BLOCK.findall((ROOT / "docs/api.md").read_text())
+    assert len(examples) > 12
+    for script, shown in examples:
+        script = _CURL + script.replace("127.0.0.1:8000", f"127.0.0.1:{port}")
+        done = subprocess.run(["sh", "-e", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+        if shown:
+            last = done.stdout.strip().splitlines()[-1]
+            assert_like(json.loads(last), json.loads(shown), script)
+    assert len((tmp_path / "books.ndjson").read_text().splitlines()) == 5  # four documents, and curl's own newline here
+
+
+def test_slashes_in_ids_over_a_real_server(port):
+    """Gunicorn hands the raw path through: an id with a slash is not two segments."""
+    base = f"http://127.0.0.1:{port}/v1/indexes/paths/documents"
+
+    def call(method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        request = urllib.request.Request(base + path, body, {"Content-Type": "application/json"}, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    assert call("POST", "", b'[{"id": "x"}]')[0] == 200
+    assert call("PUT", "/a%2Fb%20%C3%A9", b"{}")[0] == 201
+    assert json.loads(call("GET", "/a%2fb%20%C3%A9")[1])["id"] == "a/b é"
+    status, body = call("GET", "/a/b")
+    assert status == 404 and json.loads(body)["code"] == "no_such_address"
+
+
+def test_all_routes_are_in_the_docs(app):
+    """Every route's path and methods are in the table at the top of docs/api.md."""
+    rows = re.findall(r"^\| (`.*?`(?:, `.*?`)*) \|", (ROOT / "docs/api.md").read_text(), re.M)
+    shown = set()
+    for entry in (entry for row in rows for entry in re.findall(r"`(.*?)`", row)):
+        *methods, path = entry.split()
+        shown |= {(method, path) for method in methods}
+    served = set()
+    for rule in app.url_map.iter_rules():
+        path = re.sub(r"<\w+:(\w+)>", r"{\1}", rule.rule)
+        served |= {(method, path) for method in rule.methods - {"HEAD", "OPTIONS"}}
+    assert shown == served
