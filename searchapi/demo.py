@@ -20,10 +20,10 @@ SETTINGS = IndexSettings(
     fields={
         field.name: field
         for field in (
-            Field("id", "keyword"),
-            Field("name", "text", boost=3.0),
+            Field("id", "text", boost=2.0),  # the qualified name: people type it, whole or in part
+            Field("name", "text", boost=2.0),
             Field("kind", "keyword"),
-            Field("module", "text", boost=1.5),
+            Field("module", "text", boost=1.0),
             Field("signature", "text", boost=0.5, keyword=False),
             Field("summary", "text", boost=2.0, keyword=False),
             Field("doc", "text", keyword=False),
@@ -54,6 +54,5 @@ def collect(progress: Callable[[int, int], None] | None = None) -> Iterator[dict
         finally:
             process.kill()  # of no effect where it has ended
     if process.returncode:
-        raise RuntimeError(
-            f"Collecting the standard library's documentation failed: {failure.splitlines()[-1:] or process.returncode}"
-        )
+        reason = failure.splitlines()[-1] if failure else f"status {process.returncode}"
+        raise RuntimeError(f"Collecting the standard library's documentation failed: {reason}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
@@ -53,9 +52,6 @@ def outcome(arguments: list[str] | None = None) -> int:
         return failed(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return failed("stopped", 130)
-    except BrokenPipeError:  # `… | head`; what is still buffered has nowhere to go
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except (SearchAPIError, SettingsError) as error:
         return failed(one_line(error), 1)
     except OSError as error:

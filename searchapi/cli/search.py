@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -30,7 +31,9 @@ def search(index: str, query: tuple[str, ...], as_json: bool, limit: str, **opti
     """Search INDEX for QUERY: words, "phrases", -excluded words, field:word."""
     for word in query:
         if word.startswith("--"):
-            raise click.NoSuchOption(word, ctx=click.get_current_context())
+            context = click.get_current_context()
+            known = [name for option in context.command.params for name in option.opts if name.startswith("--")]
+            raise click.NoSuchOption(word, possibilities=difflib.get_close_matches(word.split("=")[0], known), ctx=context)
     given = {"q": " ".join(query), "limit": limit, **{name.rstrip("_"): text for name, text in options.items()}}
     started = perf_counter()
     with workplace() as w:

@@ -1,0 +1,141 @@
+"""Every command: its good case, and its bad ones in one line each."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from .conftest import environment
+
+BOOKS = """{"id": 1, "title": "The Left Hand of Darkness", "year": 1969}
+{"id": 2, "title": "The Dispossessed", "year": 1974}
+{"id": 3, "title": "A Wizard of Earthsea", "year": 1968}
+"""
+
+
+def refused(done, status: int = 1) -> str:
+    """The one line on stderr of a command that failed, without a traceback."""
+    assert done.returncode == status, done
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert line.startswith("searchapi: ")
+    return line
+
+
+def test_help(cli):
+    """Every command is listed, and has help."""
+    overview = cli("--help").stdout
+    for command in ("run", "indexer", "check", "index", "import", "export", "search", "rebuild"):
+        assert f"  {command} " in overview
+        done = cli(command, "--help")
+        assert done.returncode == 0 and "Usage: " in done.stdout
+
+
+def test_version(cli):
+    """It is the package's."""
+    from searchapi import __version__
+
+    assert cli("--version").stdout.split()[-1] == __version__
+
+
+def test_unknown_command_and_option(cli):
+    """Typed wrong: exit 2, one line, and the nearest."""
+    assert "'index'" in refused(cli("indx"), 2)
+    assert "'--limit'" in refused(cli("search", "x", "--limti", 3), 2)
+
+
+def test_import_list_search_export_delete(cli, indexer, tmp_path):
+    """The life of an index."""
+    (tmp_path / "books.ndjson").write_text(BOOKS)
+    done = cli("import", "books", "books.ndjson", "--wait")
+    assert done.returncode == 0 and done.stdout.startswith("Imported 3 documents into books"), done
+
+    listed = cli("index", "list").stdout.splitlines()
+    assert [line.split() for line in listed][1][:2] == ["books", "3"]
+    assert json.loads(cli("index", "list", "--json").stdout)[0]["name"] == "books"
+
+    found = cli("search", "books", "dispossesed")
+    assert "1. 2\n" in found.stdout and "title: The Dispossessed" in found.stdout and "1 hit." in found.stdout
+    assert "dispossesed: also searched as dispossessed" in found.stdout
+    answer = json.loads(cli("search", "books", "--filter", "year < 1970", "--sort=-year", "--facets", "year", "--json").stdout)
+    assert [hit["id"] for hit in answer["hits"]] == ["1", "3"]
+    assert answer["facets"]["year"]["values"][0] == {"value": 1968, "count": 1}
+
+    assert [json.loads(line)["id"] for line in cli("export", "books").stdout.splitlines()] == [1, 2, 3]
+    assert cli("export", "books", "--output", "copy.ndjson").stdout == "Exported 3 documents to copy.ndjson.\n"
+    assert cli("import", "copy", "copy.ndjson").returncode == 0
+    assert [path.name for path in tmp_path.glob("*copy.ndjson*")] == ["copy.ndjson"]
+
+    assert cli("rebuild", "books", "--wait").stdout == "Rebuilt books: 3 documents.\n"
+    assert cli("index", "delete", "books", "--yes").stdout == "Deleted books: 3 documents.\n"
+    assert "There is no index named 'books'" in refused(cli("search", "books", "x"))
+
+
+def test_search_excludes_words(cli, indexer, tmp_path):
+    """`-word` is not taken for an option."""
+    assert cli("import", "books", "--wait", input=BOOKS).returncode == 0
+    found = cli("search", "books", "the", "-darkness", "--json")
+    assert [hit["id"] for hit in json.loads(found.stdout)["hits"]] == ["2"]
+
+
+def test_search_faults(cli):
+    """What is wrong with a search is said as over HTTP."""
+    assert cli("import", "books", input=BOOKS).returncode == 0
+    assert "yaer" in refused(cli("search", "books", "--filter", "yaer = 1"))
+    assert "Did you mean 'books'?" in refused(cli("search", "boks", "x"))
+
+
+def test_index_create(cli, tmp_path):
+    """With settings from a file; twice is an error; a bad setting is named."""
+    (tmp_path / "settings.json").write_text('{"primary_key": "isbn", "fields": {"title": {"type": "text", "boost": 2}}}')
+    assert cli("index", "create", "books", "--settings", "settings.json").stdout == "Created books.\n"
+    [book] = json.loads(cli("index", "list", "--json").stdout)
+    assert book["settings"]["primary_key"] == "isbn" and book["fields"]["title"]["boost"] == 2
+    assert "exists already" in refused(cli("index", "create", "books"))
+    assert "primry_key" in refused(cli("index", "create", "other", "--settings", "-", input='{"primry_key": "x"}'))
+    assert "not JSON" in refused(cli("index", "create", "other", "--settings", "-", input="{"))
+    assert "Bad Name" in refused(cli("index", "create", "Bad Name"))
+
+
+def test_index_delete_asks(cli):
+    """Where no one can be asked it needs --yes, and nothing is deleted."""
+    assert cli("import", "books", input=BOOKS).returncode == 0
+    assert "--yes" in refused(cli("index", "delete", "books"), 2)
+    assert "books" in cli("index", "list").stdout
+
+
+def test_check(cli, tmp_path):
+    """Every setting has a line; unsafe ones are refused with exit code 1."""
+    done = cli("check")
+    assert done.returncode == 0
+    assert any(line.split()[:2] == ["ok", "DATA_DIR"] for line in done.stdout.splitlines())
+    bad = cli("check", "--quiet", HOST="0.0.0.0")
+    assert bad.returncode == 1
+    assert bad.stdout.startswith("error  HOST") and bad.stderr == "searchapi: refused: HOST\n"
+    assert "PORT" in refused(cli("check", PORT="many"))
+
+
+def test_data_dir_that_is_a_file(cli, tmp_path):
+    """One line, no traceback."""
+    (tmp_path / "file").write_text("")
+    assert "file" in refused(cli("index", "list", DATA_DIR=tmp_path / "file"))
+
+
+def test_export_into_a_closed_pipe(cli, tmp_path, data_dir):
+    """`export | head` prints what is read and no error."""
+    many = "".join(json.dumps({"id": n, "text": "word " * 50}) + "\n" for n in range(3000))
+    assert cli("import", "many", input=many).returncode == 0
+    script = f"{sys.executable} -m searchapi export many | head -n 1"
+    variables = environment(DATA_DIR=data_dir)
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, cwd=tmp_path, env=variables, check=True)
+    assert done.stderr == "" and json.loads(done.stdout)["id"] == 0
+
+
+@pytest.mark.parametrize("arguments", [("export", "nothing"), ("rebuild", "nothing"), ("index", "delete", "nothing", "--yes")])
+def test_missing_index(cli, arguments):
+    """Every command says so alike, and where it looked."""
+    line = refused(cli(*arguments))
+    assert "There is no index named 'nothing'." in line and "DATA_DIR is " in line
