@@ -60,7 +60,7 @@ def _collect(name: str, value: Any, field: Field | None, fields: Mapping[str, Fi
             value = float(value)
         elif field.type == "date":
             value = parse_date(value)
-        elif value.__class__ is int and field.type == "keyword":  # the primary key
+        elif value.__class__ is int and field.type in ("keyword", "text"):  # the primary key
             value = str(value)
         found.setdefault(name, []).append(value)
 

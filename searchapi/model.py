@@ -364,7 +364,8 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """Analysed words within `slop` moves of this order, as they stand (`stem` False) or stemmed."""
+    """Words within `slop` moves of this order, compared as they stand (`stem` False) or by their stems; `words` are never stemmed
+    yet. Scored by its best field alone."""
 
     words: tuple[str, ...]
     fields: tuple[str, ...]
@@ -394,13 +395,15 @@ Node = Term | Near | AnyOf | AllOf
 class Match:
     """The text part of a Query. A document matches if `clauses` do (all of them, or any where `any_clause`) and none of
     `excluded`. Its score is the sum of its matching clauses, plus that of the `extras` that match (proximity), plus `TIER` for
-    each of `tiers` that matches: so documents that fulfil more tiers always rank above those that fulfil fewer."""
+    each of `tiers` that matches: so documents that fulfil more tiers always rank above those that fulfil fewer. A field's boost
+    counts with the power `boost_power`: below 1, where a word is found matters less."""
 
     clauses: tuple[Node, ...] = ()
     any_clause: bool = False
     excluded: tuple[Node, ...] = ()
     extras: tuple[Node, ...] = ()
     tiers: tuple[Node, ...] = ()
+    boost_power: float = 1.0
 
 
 TIER = 1000.0  # above any sum of BM25 scores that the caps on clauses allow; f32 keeps 1e-4 of resolution beside it

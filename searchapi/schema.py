@@ -74,8 +74,9 @@ def parse_settings(body: Any, base: IndexSettings | None = None) -> IndexSetting
         reader.primary_key_field(settings)
     if reader.faults:
         raise Invalid.of(reader.faults)
-    # The primary key is a keyword whether declared or not: leaving it out keeps equal settings equal.
-    declared = {name: field for name, field in settings.fields.items() if name != settings.primary_key}
+    # The primary key is a keyword where nothing is said: leaving that out keeps equal settings equal.
+    key = settings.primary_key
+    declared = {name: field for name, field in settings.fields.items() if name != key or field.type != "keyword"}
     return replace(settings, fields=declared)
 
 
@@ -280,8 +281,8 @@ class _Reader:
         """The primary key against the declared fields, which may both come from different requests."""
         key = settings.primary_key
         field = settings.fields.get(key)
-        if field is not None and field.type != "keyword":
-            detail = f"{key}: the primary key is always a keyword; leave its type out or declare it as keyword, not {field.type}."
+        if field is not None and (field.type not in ("keyword", "text") or not field.keyword):
+            detail = f"{key}: the primary key is a keyword, or text with keyword on where its words are to be searched too."
             self.fault(pointer("fields", key), "primary_key_type", detail)
         elif other := overlapping(key, settings.fields):
             self.fault(pointer("fields", other), "field_conflict", f"{other}: the primary key {key!r} cannot also hold an object.")

@@ -89,7 +89,7 @@ class _Search:
 
     def answer(self) -> SearchAnswer:
         request = self.request
-        read = interpret(request.text, self.info, self._expand)
+        read = interpret(request.text, self.info, self)
         plan, match, result = self._decide(read)
         hits = result.hits[: request.page.limit]
         return SearchAnswer(
@@ -135,7 +135,7 @@ class _Search:
             and len(read.required) > 1
             and (result is None or result.total < FEW)
         ):
-            known = {p.word for p in read.required if p.word and self._frequency(p.word, p.fields)}
+            known = {p.word for p in read.required if p.word and self.frequency(p.word, p.fields)}
             relaxed = read.relaxed(self.corrections, known)
             wider = self._run(relaxed)
             if result is None or wider.total > result.total:
@@ -147,7 +147,7 @@ class _Search:
         found = {}
         for part in read.required:
             distance = typos_allowed(part.word, self.info.settings.typo) if part.word is not None else 0
-            if distance and (words := self._expand(part.word, part.fields, "typo", distance, TYPOS)):
+            if distance and (words := self.expand(part.word, part.fields, "typo", distance, TYPOS)):
                 found[part.word] = words
         return found
 
@@ -162,14 +162,14 @@ class _Search:
         finally:
             self.engine_time += time.perf_counter() - started
 
-    def _expand(self, word: str, fields: Sequence[str], kind: str, distance: int, limit: int) -> list[Expansion]:
+    def expand(self, word: str, fields: Sequence[str], kind: str, distance: int, limit: int) -> list[Expansion]:
         started = time.perf_counter()
         try:
             return self.engine.expand(self.info.name, word, fields, kind, distance, limit)
         finally:
             self.engine_time += time.perf_counter() - started
 
-    def _frequency(self, word: str, fields: Sequence[str]) -> int:
+    def frequency(self, word: str, fields: Sequence[str]) -> int:
         started = time.perf_counter()
         try:
             return self.engine.frequency(self.info.name, word, fields)

@@ -172,7 +172,7 @@ def test_every_language(language):
         ({"fields": {"x": {"type": "keyword", "language": "german"}}}, "/fields/x/language", "not_for_this_type"),
         ({"fields": {"x": "text", "x.y": "text"}}, "/fields/x.y", "field_conflict"),
         ({"fields": {"x.y": "text", "x": "text"}}, "/fields/x", "field_conflict"),
-        ({"fields": {"id": "text"}}, "/fields/id", "primary_key_type"),
+        ({"fields": {"id": {"type": "text", "keyword": False}}}, "/fields/id", "primary_key_type"),
         ({"primary_key": "sku", "fields": {"sku": {"type": "integer"}}}, "/fields/sku", "primary_key_type"),
         ({"fields": {"id.x": "text"}}, "/fields/id.x", "field_conflict"),
         ({"fields": {f"f{i}": "text" for i in range(500)}}, "/fields", "too_many_fields"),
@@ -196,7 +196,7 @@ def test_one_thing_wrong(body, pointer, code):
         ({"fields": {"createdAt": "date"}}, "try 'created_at'"),
         ({"stop_words": ["don't"]}, "which is 2: don, t."),
         ({"typo": {"one_from": 10}}, "Expected two_from to be at least one_from, which is 10, got 9."),
-        ({"fields": {"id": "integer"}}, "the primary key is always a keyword"),
+        ({"fields": {"id": "integer"}}, "the primary key is a keyword, or text"),
         ({"x" * 100_000: 1}, "xxx…'; known are"),
     ],
 )

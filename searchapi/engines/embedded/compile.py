@@ -30,6 +30,7 @@ class Compiler:
         self.schema = schema
         self.slots = placement.slots
         self.layout = placement.layout
+        self.boost_power = 1.0
 
     # ------------------------------------------------------------------------------------------------------ the whole
 
@@ -48,6 +49,7 @@ class Compiler:
         return TQuery.boolean_query(parts)
 
     def _match(self, match: Match) -> list[tuple[Occur, TQuery]]:
+        self.boost_power = match.boost_power
         clauses = [self.node(node) for node in match.clauses]
         if match.any_clause and len(clauses) > 1:
             clauses = [TQuery.boolean_query([(_SHOULD, clause) for clause in clauses])]
@@ -65,7 +67,9 @@ class Compiler:
         leaves = self._leaves(node)
         if len(leaves) == 1:
             return leaves[0]
-        return TQuery.disjunction_max_query(leaves, TIE_BREAKER) if leaves else TQuery.empty_query()
+        if not leaves:
+            return TQuery.empty_query()
+        return TQuery.disjunction_max_query(leaves, 0.0 if isinstance(node, Near) else TIE_BREAKER)
 
     def _leaves(self, node: Node) -> list[TQuery]:
         """What a dis_max is over; a nested AnyOf joins its parent's."""
@@ -87,7 +91,7 @@ class Compiler:
     def _term(self, term: Term) -> list[TQuery]:
         found = []
         for slots in self._text_slots(term.fields):
-            weight = term.weight * slots.field.boost
+            weight = term.weight * slots.field.boost**self.boost_power
             found.append(boosted(TQuery.term_query(self.schema, f"t{slots.text}", term.word, "freq"), weight))
             language = self.layout.text[slots.text]
             if term.stem and language != "none":
@@ -106,7 +110,7 @@ class Compiler:
                 query = TQuery.term_query(self.schema, name, words[0], "freq")
             else:
                 query = TQuery.phrase_query(self.schema, name, words, near.slop)
-            found.append(boosted(query, near.weight * slots.field.boost))
+            found.append(boosted(query, near.weight * slots.field.boost**self.boost_power))
         return found
 
     # ------------------------------------------------------------------------------------------------------- filters
@@ -148,6 +152,7 @@ class Compiler:
         slots = self.slots.get(field)
         if slots is None:
             return TQuery.empty_query()
+        include_low, include_high = include_low or low is None, include_high or high is None  # an open end is always inclusive
         low, high = (None if value is None else indexed_value(slots, value) for value in (low, high))
         return TQuery.range_query(self.schema, slots.value_name, _TYPES[slots.field.type], low, high, include_low, include_high)
 
