@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from ...exceptions import EngineUnavailable, IndexNotFound, SearchAPIError
+from ...exceptions import EngineError, EngineUnavailable, IndexNotFound, SearchAPIError
 from ...model import (
     Document,
     EngineHealth,
@@ -32,7 +32,9 @@ from ...model import (
 )
 from ..base import Capabilities
 from . import searching
+from .generation import WORDS
 from .index import Readers, Snapshot, reached_seq
+from .integrity import damage, opening_fault
 from .sqlite import Connections
 from .store import Store
 from .system import SystemDatabase
@@ -41,6 +43,7 @@ log = logging.getLogger(__name__)
 
 DELETE_CHUNK = 10_000  # documents of a delete by filter in one transaction
 CATCH_UP = 600.0  # seconds a delete by filter waits for the indexer
+_PANIC = "pyo3_runtime"  # where tantivy's panics come from; they are no Exceptions
 POLL = 0.01  # seconds between looks at what the indexer has published
 
 
@@ -177,8 +180,10 @@ class EmbeddedEngine:
             yield self._snapshot(store)
         except SearchAPIError:
             raise
-        except (ValueError, OSError, RuntimeError) as error:
-            raise self._broken(store, error) from error
+        except BaseException as error:
+            if isinstance(error, (ValueError, OSError, RuntimeError)) or type(error).__module__ == _PANIC:
+                raise self._failed(store, error) from error
+            raise
 
     def _snapshot(self, store: Store) -> Snapshot | None:
         for attempt in (1, 2):
@@ -195,18 +200,37 @@ class EmbeddedEngine:
             except FileNotFoundError as error:  # it was switched and swept between the two looks, or it is lost
                 self._readers.drop(lambda path: path.parent == store.folder)
                 if attempt == 2:
-                    raise self._broken(store, error) from error
-            except (ValueError, OSError) as error:
-                raise self._broken(store, error) from error
+                    raise self._unopened(store, live.name, error) from error
+            except BaseException as error:
+                if not isinstance(error, (ValueError, OSError)) and type(error).__module__ != _PANIC:
+                    raise
+                raise self._unopened(store, live.name, error) from error
         raise AssertionError("the second attempt returns or raises")
 
-    def _broken(self, store: Store, error: Exception) -> EngineUnavailable:
-        log.error("generation unreadable: %s", error, extra={"folder": store.folder.name})
-        self._readers.drop(lambda path: path.parent == store.folder)
+    def _failed(self, store: Store, error: BaseException) -> EngineError:
+        """A search that tantivy could not do: because of damage, or of a mistake of ours, which no rebuild would mend."""
         live = store.state().one("live")
-        if live is not None:
-            with contextlib.suppress(EngineUnavailable):  # on a read-only disk there is nothing to be done but to say so
-                store.set_generation(live.name, "broken")
+        fault = live and (damage(store.folder / live.name) or damage(store.folder / live.name / WORDS))
+        if fault:
+            return self._broken(store, live.name, fault)
+        log.error("search failed: %s", error, extra={"folder": store.folder.name})
+        return EngineError("The engine could not run this search.")
+
+    def _unopened(self, store: Store, name: str, error: BaseException) -> EngineUnavailable:
+        fault = opening_fault(store.folder / name, error)
+        if fault:
+            return self._broken(store, name, fault)
+        log.error("generation cannot be opened: %s", error, extra={"folder": store.folder.name, "generation": name})
+        return EngineUnavailable(
+            "The index cannot be opened: the disk is read-only or full, or the machine is out of memory or open files.",
+            code="index_unreadable",
+        )
+
+    def _broken(self, store: Store, name: str, fault: str) -> EngineUnavailable:
+        log.error("generation unreadable: %s", fault, extra={"folder": store.folder.name, "generation": name})
+        self._readers.drop(lambda path: path.parent == store.folder)
+        with contextlib.suppress(EngineUnavailable):  # on a read-only disk there is nothing to be done but to say so
+            store.set_generation(name, "broken")
         return EngineUnavailable(
             "The index cannot be read and will be rebuilt from its documents. Try again soon.", code="index_broken"
         )

@@ -16,6 +16,7 @@ from pathlib import Path
 import tantivy
 
 from .generation import REACHED, Layout, Placement, open_index, open_words, read_reached
+from .integrity import opening_fault
 
 OPEN_READERS = 32  # generations; each holds mapped files and a watcher thread
 
@@ -51,12 +52,20 @@ class Reader:
         if stamp != self._stamp:
             with self._lock:
                 if stamp != self._stamp:
-                    self._words.reload()
-                    self._index.reload()
-                    self._searchers = (self._index.searcher(), self._words.searcher())
-                    self._stamp = stamp
+                    self._reload(stamp)
         searcher, words = self._searchers
         return Snapshot(searcher, words, self._schema, self._words_schema, placement, stamp)
+
+    def _reload(self, stamp: tuple[int, int]) -> None:
+        try:
+            self._words.reload()
+            self._index.reload()
+        except (ValueError, OSError) as error:
+            if self._searchers is None or opening_fault(self.path, error):
+                raise
+            return  # a disk that has turned read-only: what is open goes on
+        self._searchers = (self._index.searcher(), self._words.searcher())
+        self._stamp = stamp
 
 
 def published(path: Path) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from ...exceptions import EngineUnavailable, SearchAPIError
 from . import generation
 from .generation import read_reached
+from .integrity import damage, opening_fault
 from .sqlite import Connections
 from .store import Generation, State, Store
 from .system import SystemDatabase
@@ -123,8 +124,11 @@ class Indexer:
         done = False
         for g in state.generations:
             if g.state in ("live", "building") and self._lock(store.folder / g.name):
-                writer = self._writer(store, state, g)
-                done |= writer.advance(store, state, g.placement)
+                try:
+                    done |= self._writer(store, state, g).advance(store, state, g.placement)
+                except (ValueError, OSError) as error:
+                    self._give_up_damaged(store, g, error)
+                    raise
                 if g.state == "building":
                     done |= self._switch(store, state, g)
         return done
@@ -138,8 +142,10 @@ class Indexer:
             log.warning("generation lost or stale: rebuilding", extra={"folder": store.folder.name, "generation": live.name})
             store.set_generation(live.name, "broken")
             live = None
-        if building is None and (live is None or live.placement.place(state.fields.values()) is None):
+        if building is None and (live is None or _outgrown(live, state)):
             store.start_rebuild()
+        elif live is not None and live.placement.place(state.fields.values()) not in (None, live.placement):
+            store.place_fields(live.name)
         return store.state()
 
     def _trusted(self, store: Store, state: State, g: Generation) -> bool:
@@ -164,25 +170,31 @@ class Indexer:
 
     def _open(self, store: Store, state: State, g: Generation, path: Path) -> GenerationWriter:
         fresh = g.state == "building" and not self._trusted(store, state, g)
-        try:
-            return GenerationWriter(path, state.uuid, g.placement.layout, fresh=fresh)
-        except (ValueError, OSError) as error:
-            if g.state == "live":
-                log.warning("generation unreadable: rebuilding: %s", error, extra={"folder": store.folder.name})
-                store.set_generation(g.name, "broken")
-            elif not fresh:
-                shutil.rmtree(path, ignore_errors=True)
-            raise
+        fault = None if fresh else damage(path, checksums=False) or damage(path / generation.WORDS, checksums=False)
+        if fault:
+            raise ValueError(fault)
+        return GenerationWriter(path, state.uuid, g.placement.layout, fresh=fresh)
+
+    def _give_up_damaged(self, store: Store, g: Generation, error: Exception) -> None:
+        """Where its files are to blame it is built anew; a full or read-only disk, or too many open files, is no reason to."""
+        path = store.folder / g.name
+        fault = damage(path) or damage(path / generation.WORDS) if path in self._writers else opening_fault(path, error)
+        if not fault:
+            return
+        log.warning("generation unreadable: rebuilding: %s", fault, extra={"folder": store.folder.name, "generation": g.name})
+        if g.state == "live":
+            store.set_generation(g.name, "broken")
+        else:
+            self._close_writer(path)
+            shutil.rmtree(path, ignore_errors=True)
 
     def _switch(self, store: Store, state: State, g: Generation) -> bool:
-        """Make a generation that has caught up the live one. It must have passed all that searches have been told they see."""
-        live = state.one("live")
-        reached = self._writers[store.folder / g.name].reached
+        """Make a generation that has caught up the live one. It must have passed all that searches have been told they see. Not all
+        that was written by now: where writes never pause, it would never be."""
+        live, writer = state.one("live"), self._writers[store.folder / g.name]
         shown = read_reached(store.folder / live.name) if live is not None else None
-        if reached < store.newest_seq() or (shown is not None and reached < shown.seq):
-            return True
-        store.set_generation(g.name, "live")
-        log.info("generation live", extra={"folder": store.folder.name, "generation": g.name, "seq": reached})
+        if writer.caught_up and (shown is None or writer.reached >= shown.seq) and store.set_generation(g.name, "live"):
+            log.info("generation live", extra={"folder": store.folder.name, "generation": g.name, "seq": writer.reached})
         return True
 
     # -------------------------------------------------------------------------------------------------- housekeeping
@@ -269,3 +281,8 @@ class Indexer:
         store = self._stores.pop(uid, None)
         if store is not None:
             self.connections.drop(store.path)
+
+
+def _outgrown(live: Generation, state: State) -> bool:
+    """Whether it lacks fields: it has no slots left for them, or another release added them and it holds documents without them."""
+    return live.placement.place(state.fields.values()) is None or not state.fields.keys() <= live.placement.slots.keys()

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ...exceptions import EngineUnavailable, StorageFull
 
@@ -35,6 +37,10 @@ def mapped_errors(what: str) -> Iterator[None]:
             raise StorageFull("The disk is full: nothing was written. Free some space and try again.") from error
         if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise EngineUnavailable(f"The store stayed busy for too long to {what}. Try again.", code="store_busy") from error
+        if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise EngineUnavailable(
+                f"The store cannot {what}: a file of its documents is damaged. Restore it from a backup.", code="store_damaged"
+            ) from error
         if primary in _READ_ONLY:
             raise EngineUnavailable(
                 f"The store cannot {what}: its disk is read-only or failing.", code="store_unwritable"
@@ -48,11 +54,30 @@ def mapped_errors(what: str) -> Iterator[None]:
         raise
 
 
-def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
+class Connection(sqlite3.Connection):
+    """`serial` is never used again, as id() is: with PRAGMA data_version, which starts anew with every connection, it tells what
+    was seen of a file."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.serial = next(_SERIALS)
+
+
+_SERIALS = itertools.count()
+
+
+def seen(connection: Connection) -> tuple[int, int]:
+    """What changes when another connection has written (3 µs)."""
+    return connection.serial, connection.execute("PRAGMA data_version").fetchone()[0]
+
+
+def connect(path: Path, *, create: bool = False) -> Connection:
     """A connection in autocommit, so that transactions begin and end where the code says so."""
     mode = "rwc" if create else "rw"
     uri = f"file:{_quoted(path)}?mode={mode}"
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, factory=Connection
+    )
     try:
         if create:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -72,9 +97,9 @@ class Connections(threading.local):
     """This thread's connections by path, least recently used first."""
 
     def __init__(self) -> None:
-        self.open: OrderedDict[Path, sqlite3.Connection] = OrderedDict()
+        self.open: OrderedDict[Path, Connection] = OrderedDict()
 
-    def get(self, path: Path) -> sqlite3.Connection:
+    def get(self, path: Path) -> Connection:
         connection = self.open.get(path)
         if connection is None:
             connection = self.open[path] = connect(path)

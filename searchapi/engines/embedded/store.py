@@ -29,7 +29,7 @@ from ...exceptions import DocumentNotFound, Fault, Invalid, SearchAPIError, Vers
 from ...model import Document, Field, IndexSettings, Operation, Outcome, WriteResult
 from . import generation
 from .generation import Layout, Placement, lay_out
-from .sqlite import Connections, connect, mapped_errors, transaction
+from .sqlite import Connection, Connections, connect, mapped_errors, seen, transaction
 
 _SCHEMA = """
 CREATE TABLE documents(
@@ -122,24 +122,23 @@ class Store:
                     _add_generation(connection, lay_out(fields.values(), settings.language))
 
     @property
-    def connection(self) -> sqlite3.Connection:
+    def connection(self) -> Connection:
         return self._connections.get(self.path)
 
     def state(self) -> State:
         """The newest State; 3 µs where nothing was written since this thread last asked (PRAGMA data_version)."""
         with mapped_errors("read"):
-            seen, connection = self.stamp(), self.connection
+            stamp, connection = self.stamp(), self.connection
             known = getattr(self._seen, "value", None)
-            if known is None or known[0] != seen:
+            if known is None or known[0] != stamp:
                 fresh = known is None or known[1].version != _get(connection, "version")
-                known = self._seen.value = (seen, _read_state(connection) if fresh else known[1])
+                known = self._seen.value = (stamp, _read_state(connection) if fresh else known[1])
             return known[1]
 
     def stamp(self) -> tuple[int, int]:
         """What changes when another connection has written."""
         with mapped_errors("read"):
-            connection = self.connection
-            return id(connection), connection.execute("PRAGMA data_version").fetchone()[0]
+            return seen(self.connection)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -187,11 +186,22 @@ class Store:
             after = rows[-1][0]
             left = None if left is None else left - size
 
-    def changes(self, after: int, limit: int, upto: int | None = None) -> list[tuple[int, str, bytes | None]]:
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[int]:
+        """One moment of the file for all that is read inside. Gives the seq of the newest write then."""
+        with mapped_errors("read"):
+            connection = self.connection
+            connection.execute("BEGIN")
+            try:
+                yield _last_seq(connection)
+            finally:
+                connection.execute("ROLLBACK")
+
+    def changes(self, after: int, limit: int) -> list[tuple[int, str, bytes | None]]:
         """(seq, id, body or None for a deleted one) of the writes after `after`, in order."""
         with mapped_errors("read"):
             return self.connection.execute(
-                "SELECT seq, id, body FROM documents WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, upto or 2**62, limit)
+                "SELECT seq, id, body FROM documents WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
             ).fetchall()
 
     # ------------------------------------------------------------------------------------------------------- writing
@@ -285,10 +295,13 @@ class Store:
             _start_generation(connection, state.fields, state.settings.language, state.epoch + 1)
             _bump(connection)
 
-    def set_generation(self, name: str, state: str) -> None:
-        """Making one `live` retires the one that was: one transaction, so that there is always one that answers."""
+    def set_generation(self, name: str, state: str) -> bool:
+        """Making one `live` retires the one that was: one transaction, so that there is always one that answers. False, and nothing
+        changes, where the generation was given up meanwhile (other settings began another)."""
         with self._writing() as connection:
             now = _now_ms()
+            if not connection.execute("SELECT 1 FROM generations WHERE name=? AND state<>'retired'", (name,)).fetchone():
+                return False
             if state == "live":
                 connection.execute(
                     "UPDATE generations SET state='retired', changed_ms=? WHERE format=? AND state IN ('live','broken') AND name<>?",
@@ -297,6 +310,16 @@ class Store:
                 _set(connection, "ever_live", True)
             connection.execute("UPDATE generations SET state=?, changed_ms=? WHERE name=?", (state, now, name))
             _bump(connection)
+            return True
+
+    def place_fields(self, name: str) -> None:
+        """Bring a generation's placement to the fields as they are now; what finds no slot stays out."""
+        with self._writing() as connection:
+            state = self.state()
+            found = next((g for g in state.generations if g.name == name), None)
+            if found is not None:
+                _place(connection, found, state.fields.values())
+                _bump(connection)
 
     def forget_generation(self, name: str) -> None:
         with self._writing() as connection:

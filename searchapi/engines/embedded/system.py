@@ -16,7 +16,7 @@ import orjson
 
 from ...exceptions import AliasNotFound, EngineUnavailable, IndexExists, IndexNotFound, TaskNotFound
 from ...model import Task
-from .sqlite import Connections, connect, mapped_errors, transaction
+from .sqlite import Connections, connect, mapped_errors, seen, transaction
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS indexes(name TEXT PRIMARY KEY, uid TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL);
@@ -72,13 +72,13 @@ class SystemDatabase:
         """(_, {name: (uid, created_at)}, {alias: name}), read again only when the file was written (3 µs otherwise)."""
         with mapped_errors("read"):
             connection = self._connections.get(self.path)
-            seen = (id(connection), connection.execute("PRAGMA data_version").fetchone()[0])
+            stamp = seen(connection)
             known = getattr(self._known, "names", None)
-            if known is None or known[0] != seen:
+            if known is None or known[0] != stamp:
                 rows = connection.execute("SELECT name, uid, created_at FROM indexes ORDER BY name")
                 indexes = {name: (uid, created) for name, uid, created in rows}
                 aliases = dict(connection.execute("SELECT alias, name FROM aliases ORDER BY alias").fetchall())
-                known = self._known.names = (seen, indexes, aliases)
+                known = self._known.names = (stamp, indexes, aliases)
             return known
 
     def _read(self, sql: str, *parameters: Any) -> list[tuple]:

@@ -27,7 +27,8 @@ COMMIT_BYTES = 64 * 1024 * 1024  # of documents in one commit, at most
 class GenerationWriter:
     """Raises ValueError or OSError where tantivy cannot open, write or commit; it is then to be closed and opened again.
 
-    reached: every write up to this seq is committed and published."""
+    reached: every write up to this seq is committed and published.
+    caught_up: and that was all there was when the last pass began."""
 
     def __init__(self, path: Path, uuid: str, layout: Layout, *, fresh: bool):
         if fresh:
@@ -41,6 +42,7 @@ class GenerationWriter:
             write_reached(path, Reached(uuid, 0))
         reached = read_reached(path)
         self.reached = reached.seq if reached is not None else 0
+        self.caught_up = False
         self._index = index
         self._writer = index.writer(HEAP, 1)
         self._vocabulary = _Vocabulary(vocabulary)
@@ -49,21 +51,33 @@ class GenerationWriter:
 
     def advance(self, store: Store, state: State, placement: Placement) -> bool:
         """Apply what was written since, for at most about COMMIT_EVERY; commit and publish it. Whether there was anything."""
-        started, size, seq = time.monotonic(), 0, self.reached
         if placement is not self._placed:
             self._placed, self._encoder = placement, _Encoder(placement, self._vocabulary)
+        # One moment of the store for all of it: a document with a field newer than `placement` must not be indexed without it,
+        # and one that is rewritten meanwhile must not slip from behind the seq that is published to after it.
+        with store.reading() as newest:
+            if store.state().version != state.version:
+                self.caught_up = False
+                return True
+            seq = self._apply(store, newest)
+        self.caught_up = seq == newest
+        if seq == self.reached:
+            return False
+        self._commit(seq)
+        return True
+
+    def _apply(self, store: Store, newest: int) -> int:
+        """The seq up to which everything is in: `newest`, the last there is, or less where there was too much for one commit."""
+        started, size, seq = time.monotonic(), 0, self.reached
         while rows := store.changes(seq, ROWS):
             for seq, id, body in rows:
                 self._writer.delete_documents_by_term("_id", id)
                 if body is not None:
                     self._writer.add_document(self._encoder.document(seq, id, body))
                     size += len(body)
-            if len(rows) < ROWS or size > COMMIT_BYTES or time.monotonic() - started > COMMIT_EVERY:
-                break
-        if seq == self.reached:
-            return False
-        self._commit(seq)
-        return True
+            if size > COMMIT_BYTES or time.monotonic() - started > COMMIT_EVERY:
+                return seq
+        return newest  # the last rows may be gone: tombstones that were pruned, or a version given from outside
 
     def _commit(self, seq: int) -> None:
         self._vocabulary.commit()  # first: a word that is in no document yet does no harm
