@@ -21,10 +21,9 @@ from .model import AllOf, AnyOf, Expansion, IndexInfo, IndexSettings, Match, Nea
 
 PREFIX_WEIGHT = 0.7  # of a word that the typed one begins
 PREFIXES = 12  # such words at most
-UNKNOWN_PREFIX = 3  # letters from which on a word that is in no document also stands for longer ones, wherever it is
 SYNONYM_WEIGHT = 0.9
 STOP_WEIGHT = 0.3
-TYPO_WEIGHTS = {1: 0.5, 2: 0.3}
+CORRECTED_WEIGHTS = {0: PREFIX_WEIGHT, 1: 0.5, 2: 0.3}  # by typos; 0 is a word completed
 TYPOS = 20  # corrections of a word at most
 PROXIMITY_WEIGHT = 1.0
 PROXIMITY_SLOP = 6
@@ -92,7 +91,7 @@ class Interpretation:
 
 def corrected(part: Part, corrections: dict[str, list[Expansion]]) -> Node:
     found = corrections.get(part.word, ()) if part.word is not None else ()
-    terms = tuple(Term(e.word, part.fields, TYPO_WEIGHTS[e.distance], stem=False) for e in found)
+    terms = tuple(Term(e.word, part.fields, CORRECTED_WEIGHTS[e.distance], stem=False) for e in found)
     return AnyOf((part.exact, *terms)) if terms else part.exact
 
 
@@ -174,8 +173,7 @@ def _word(part: Word, fields: tuple[str, ...], vocabulary: Vocabulary) -> Node |
     if len(made) > 1:  # a chunk that analysis splits: its words, next to each other
         return Near(tuple(made), fields, stem=True)
     word, term = made[0], Term(made[0], fields)
-    unknown = not part.last and len(word) >= UNKNOWN_PREFIX and not word.isdigit() and not vocabulary.frequency(word, fields)
-    if not part.last and not unknown:
+    if not part.last:
         return term
     longer = _beginning(word, fields, PREFIX_WEIGHT, vocabulary)
     return AnyOf((term, *longer)) if longer else term

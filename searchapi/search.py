@@ -20,7 +20,7 @@ import orjson
 from . import analysis, documents
 from .engines.base import Engine
 from .highlight import highlight
-from .interpret import TYPOS, Interpretation, interpret
+from .interpret import PREFIXES, TYPOS, Interpretation, interpret
 from .model import (
     AnsweredHit,
     Correction,
@@ -42,6 +42,7 @@ from .query.limits import Limits
 
 FEW = 10  # documents; fewer than these and the next step of the plan is tried
 EXACT, CORRECTED, RELAXED = "exact", "corrected", "relaxed"
+COMPLETED_FROM = 3  # letters from which on an unknown word is completed where any word will do
 DID_YOU_MEAN = 3  # corrections offered for a word by suggest
 
 
@@ -129,19 +130,26 @@ class _Search:
         if request.plan != RELAXED and (self.corrections or result is None):
             plan, match = CORRECTED, read.corrected(self.corrections, request.match == "any")
             result = self._run(match)
-        if (
-            request.match == "relax"
-            and request.plan != CORRECTED
-            and len(read.required) > 1
-            and (result is None or result.total < FEW)
-        ):
-            known = {p.word for p in read.required if p.word and self.frequency(p.word, p.fields)}
-            relaxed = read.relaxed(self.corrections, known)
-            wider = self._run(relaxed)
-            if result is None or wider.total > result.total:
-                self.corrections = {word: found for word, found in self.corrections.items() if word not in known}
-                return RELAXED, relaxed, wider
+        short = result is None or result.total < FEW
+        if short and request.match == "relax" and request.plan != CORRECTED and len(read.required) > 1:
+            return self._relaxed(read, plan, match, result)
         return plan, match, result
+
+    def _relaxed(self, read: Interpretation, plan: str, match: Match | None, result: Result | None) -> tuple[str, Match, Result]:
+        """Any word. One that no document holds, and that no typo explains, stands for the words it begins."""
+        words = {part.word: part.fields for part in read.required if part.word is not None}
+        known = {word for word, fields in words.items() if self.frequency(word, fields)}
+        if self.request.typo:
+            for word in words.keys() - known - self.corrections.keys():
+                longer = self.expand(word, words[word], "prefix", 0, PREFIXES) if len(word) >= COMPLETED_FROM else []
+                if longer:
+                    self.corrections[word] = longer
+        relaxed = read.relaxed(self.corrections, known)
+        wider = self._run(relaxed)
+        if result is not None and wider.total <= result.total:
+            return plan, match, result
+        self.corrections = {word: found for word, found in self.corrections.items() if word not in known}
+        return RELAXED, relaxed, wider
 
     def _typos(self, read: Interpretation) -> dict[str, list[Expansion]]:
         found = {}
