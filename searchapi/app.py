@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from flask import Flask
+from flask import Flask, Request
+from flask.sessions import NullSession, SessionInterface
 
 from . import auth, config, incoming, logs, problems, routes
 from .config import Settings
@@ -24,6 +25,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None, s
         engine, system = open_engine(settings)
 
     app = Flask("searchapi", static_folder=None, template_folder=None)
+    app.session_interface = NoSessions()
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.extensions["searchapi"] = Services(settings, engine, system, SearchService(engine, settings.limits), settings.limits)
 
@@ -34,6 +36,15 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None, s
     auth.init_app(app, settings)
     register_routes(app)
     return app
+
+
+class NoSessions(SessionInterface):
+    """Flask makes an object of its session for each request; nothing here has sessions."""
+
+    none = NullSession()
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:
+        return self.none
 
 
 def register_routes(app: Flask) -> None:

@@ -165,7 +165,8 @@ def next_link(found: SearchAnswer, path: str, query: str) -> str | None:
 
 
 def _name(part: str) -> str:
-    return unquote_plus(part.partition("=")[0])
+    name = part.partition("=")[0]
+    return unquote_plus(name) if "%" in name else name
 
 
 def next_body(found: SearchAnswer, body: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -37,69 +38,120 @@ def client_of(tmp_path):
     engine.close()
 
 
-def lines(caplog, settings: Settings) -> list[str]:
-    """The lines of the requests, in the form that these settings give them."""
-    form = logs.formatter(settings)
-    return [form.format(record) for record in caplog.records if record.name == "searchapi.request"]
-
-
 PRODUCTION = Settings(environment="production")
 
 
-def test_a_line_a_request(client_of, caplog):
+def lines(capfd) -> list[str]:
+    """What was written to stderr since."""
+    return capfd.readouterr().err.splitlines()
+
+
+@pytest.fixture
+def journald(capfd, monkeypatch):
+    """Stderr is journald's."""
+    stderr = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{stderr.st_dev}:{stderr.st_ino}")
+
+
+def test_a_line_a_request(client_of, capfd, journald):
     """Method, route, status, bytes, times, index, hits, and a hash of what was searched for."""
     client = client_of()
-    caplog.clear()
+    lines(capfd)
     response = client.get("/v1/indexes/books/search?q=secret+words", headers={"X-Request-ID": "trace-0001"})
-    (line,) = [json.loads(line) for line in lines(caplog, PRODUCTION)]
-    assert line["request_id"] == "trace-0001" and line["level"] == "info"
+    (text,) = lines(capfd)
+    assert text.startswith("<6>{")
+    line = json.loads(text[3:])
+    assert line["request_id"] == "trace-0001" and line["level"] == "info" and line["time"].endswith("Z")
     assert (line["method"], line["route"], line["status"]) == ("GET", "/v1/indexes/<segment:index>/search", 200)
     assert line["path"] == "/v1/indexes/books/search" and line["bytes"] == len(response.data)
     assert (line["index"], line["hits"], line["engine_ms"]) == ("books", 0, 1.5) and line["ms"] > 0
-    assert len(line["q"]) == 12 and "secret" not in str(line)
+    assert len(line["q"]) == 12 and "secret" not in text
 
 
-def test_queries_in_clear(client_of, caplog):
+def test_queries_in_clear(client_of, capfd, journald):
     """LOG_QUERIES=clear writes the words, for those who want that."""
     client = client_of(log_queries="clear")
-    caplog.clear()
-    client.get("/v1/indexes/books/search?q=secret+words")
-    assert json.loads(lines(caplog, PRODUCTION)[0])["q"] == "secret words"
+    lines(capfd)
+    client.get("/v1/indexes/books/search?q=secret+words%0A")
+    (text,) = lines(capfd)
+    assert json.loads(text[3:])["q"] == "secret words\n"
 
 
-def test_for_people(client_of, caplog):
+def test_production_is_json(client_of, capfd, monkeypatch):
+    """Without journald there is no priority; a refused request has its line too."""
+    monkeypatch.setenv("JOURNAL_STREAM", "1:2")
+    client = client_of(environment="production")
+    lines(capfd)
+    client.get("/v1/indexes")
+    (text,) = lines(capfd)
+    assert json.loads(text)["status"] == 401
+
+
+def test_for_people(client_of, capfd):
     """In development a line is short."""
     client = client_of()
-    caplog.clear()
+    lines(capfd)
     client.get("/v1/indexes/books/search?q=secret")
     client.get("/v1/indexes/books/documents/a%2Fb%0A")
-    first, second = lines(caplog, Settings())
+    first, second = lines(capfd)
     assert first.split(" ", 1)[1].startswith("GET /v1/indexes/books/search 200 ") and first.endswith(" ms 0 hits")
-    assert "documents/a%2Fb%0A 404" in second and "\n" not in second
+    assert "documents/a%2Fb%0A 404" in second
 
 
-def test_streams_are_logged_when_they_end(client_of, caplog):
+def test_streams_are_logged_when_they_end(client_of, capfd):
     """An export's line comes when its last byte was read."""
     client = client_of()
     client.post("/v1/indexes/books/documents", json=[{"id": 1}])
-    caplog.clear()
+    lines(capfd)
     response = client.get("/v1/indexes/books/export", buffered=False)
-    assert lines(caplog, PRODUCTION) == []
+    assert lines(capfd) == []
     assert response.data == b'{"id":1}\n'
     response.close()
-    assert json.loads(lines(caplog, PRODUCTION)[0])["status"] == 200
+    (text,) = lines(capfd)
+    assert "/export 200" in text
 
 
-def test_journald(tmp_path, monkeypatch, capfd):
+def test_log_level(client_of, capfd):
+    """LOG_LEVEL=error writes no line for what went well."""
+    client = client_of(log_level="error")
+    lines(capfd)
+    client.get("/health")
+    assert lines(capfd) == []
+
+
+def test_stderr_that_is_closed(client_of, monkeypatch):
+    """A line that cannot be written does not fail its request."""
+
+    def closed(fd, data):
+        raise BrokenPipeError
+
+    client = client_of()
+    monkeypatch.setattr(logs.os, "write", closed)
+    assert client.get("/health").status_code == 200
+
+
+def record(level: int, message: str, *arguments, **extra) -> logging.LogRecord:
+    made = logging.LogRecord("searchapi", level, "", 0, message, arguments, None)
+    vars(made).update(extra)
+    return made
+
+
+def test_journald(journald, monkeypatch):
     """Under journald a line begins with its priority; not where stderr was sent elsewhere."""
-    record = logging.LogRecord("searchapi", logging.WARNING, "", 0, "disk %s", ("full",), None)
-    monkeypatch.setenv("JOURNAL_STREAM", "1:2")
-    assert logs.formatter(PRODUCTION).format(record).startswith("{")
-    stderr = os.fstat(2)
-    monkeypatch.setenv("JOURNAL_STREAM", f"{stderr.st_dev}:{stderr.st_ino}")
+    full = record(logging.WARNING, "disk %s", "full")
     for settings in (PRODUCTION, Settings()):
-        text = logs.formatter(settings).format(record)
+        text = logs.formatter(settings).format(full)
         assert text.startswith("<4>{") and json.loads(text[3:])["message"] == "disk full"
+    monkeypatch.setenv("JOURNAL_STREAM", "1:2")
+    assert logs.formatter(PRODUCTION).format(full).startswith("{")
+    assert logs.formatter(Settings()).format(full).endswith("warning: disk full")
+
+
+def test_extra_facts():
+    """What a module adds to its line is in it, whatever its type."""
+    line = json.loads(logs.JSONLines(prefix=False).format(record(logging.INFO, "built", index="x", folder=Path("/a"), huge=2**70)))
+    assert (line["index"], line["folder"], line["huge"], line["message"]) == ("x", "/a", 2**70, "built")
+    assert json.loads(logs.JSONLines(prefix=False).format(record(logging.INFO, "bad \ud800")))["message"] == "bad \ud800"
 
 
 def test_tracebacks_stay_short():
