@@ -50,7 +50,7 @@ def note(**facts: Any) -> None:
 
 
 class JSONLines(logging.Formatter):
-    """`{"time", "level", "logger", "message", "request_id", …}` and what `extra` holds. prefix: journald's `<priority>` comes first."""
+    """`{"time", "level", "logger", "message", "request_id", …}` and `extra`. prefix: journald's `<priority>` comes first."""
 
     def __init__(self, prefix: bool):
         super().__init__()
