@@ -7,12 +7,13 @@ import threading
 
 import click
 
-from .. import config, logs
+from .. import config
 
 
 @click.command()
 def indexer() -> None:
     """Carry written documents into the search index until SIGTERM or Ctrl-C. Several may run; one works on an index."""
+    from .. import logs
     from ..engines.embedded.indexer import Indexer
 
     settings = config.load()
