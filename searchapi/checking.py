@@ -68,7 +68,7 @@ def _id_problem(value: str) -> str | None:
 
 
 def initial_fields(settings: IndexSettings) -> dict[str, Field]:
-    """The fields of an index that holds no documents yet: its primary key, a keyword where it is not declared, and those declared."""
+    """The fields of an index that holds no documents yet: its primary key, a keyword unless declared, and those declared."""
     return {settings.primary_key: Field(settings.primary_key, "keyword"), **settings.fields}
 
 

@@ -228,7 +228,7 @@ def _whole(
 ) -> tuple[Node, ...]:
     """A short query as a name (written as one word, in the field with the highest boost) and as a phrase."""
     words = [w for p in wanted if isinstance(p, Word) and p.field is None and (w := _single(p))]
-    if not words or len(words) != len(wanted) or len(words) > SHORT:
+    if not words or not everywhere or len(words) != len(wanted) or len(words) > SHORT:
         return ()
     top = (max(info.text_fields, key=lambda f: f.boost).name,)
     name = "".join(words)

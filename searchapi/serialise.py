@@ -40,6 +40,13 @@ def raw(body: bytes, headers: Mapping[str, str] | None = None) -> Response:
     return Response(body, 200, headers, content_type=JSON)
 
 
+def nothing(status: int = 204, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer without a body."""
+    response = Response(status=status, headers=headers)
+    del response.headers["Content-Type"]
+    return response
+
+
 # ------------------------------------------------------------------------------------------------------- records
 
 

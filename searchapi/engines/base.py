@@ -54,8 +54,8 @@ class Engine(Protocol):
         Raises Invalid where a field's type would change under documents that do not fit it."""
 
     def stats(self, name: str) -> IndexStats: ...
-    def rebuild(self, name: str) -> None:
-        """Build the index anew from the documents, beside the one that answers; returns at once."""
+    def rebuild(self, name: str) -> str:
+        """Build the index anew from the documents, beside the one that answers; returns at once, with the id of its task."""
 
     # documents
     def write(self, name: str, operations: Sequence[Operation]) -> WriteResult:

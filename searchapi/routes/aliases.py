@@ -39,4 +39,4 @@ def set_alias(alias: str) -> Response:
 def delete_alias(alias: str) -> Response:
     parameters()
     services().system.delete_alias(alias)
-    return Response(status=204)
+    return serialise.nothing()

@@ -23,7 +23,7 @@ def get_document(index: str, id: str) -> Response:
     s = services()
     found = s.engine.get(s.info(index).name, id)
     if is_current(found.version):
-        return Response(status=304, headers=serialise.etag(found.version))
+        return serialise.nothing(304, serialise.etag(found.version))
     return serialise.raw(found.body, serialise.etag(found.version))
 
 
@@ -56,7 +56,7 @@ def _write(index: str, id: str, kind: Any, document: dict[str, Any] | None) -> R
     if wait:
         body["refreshed"] = s.refreshed(info.name, seq)
     if kind == "delete":
-        return serialise.answer(body) if body.get("refreshed") is False else Response(status=204)
+        return serialise.answer(body) if body.get("refreshed") is False else serialise.nothing()
     headers = serialise.etag(outcome.version)
     if outcome.created:
         headers["Location"] = f"/v1/indexes/{quote(index)}/documents/{quote(id, safe='')}"

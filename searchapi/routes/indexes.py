@@ -41,7 +41,7 @@ def get_index(index: str) -> Response:
 def delete_index(index: str) -> Response:
     parameters()
     services().engine.delete_index(index)
-    return Response(status=204)
+    return serialise.nothing()
 
 
 @bp.get("/<segment:index>/stats")

@@ -37,7 +37,7 @@ from .index import Readers, Snapshot, reached_seq
 from .integrity import damage, opening_fault
 from .sqlite import Connections
 from .store import Store
-from .system import SystemDatabase
+from .system import REBUILD, SystemDatabase
 
 log = logging.getLogger(__name__)
 
@@ -86,11 +86,23 @@ class EmbeddedEngine:
 
     def update_settings(self, name: str, settings: IndexSettings, dry_run: bool = False) -> SettingsChange:
         store = self._store(name)
-        changed, rebuild = store.put_settings(settings, dry_run=dry_run)
-        return SettingsChange(changed, rebuild, store.counters()["documents"])
+        changed, rebuild, begun = store.put_settings(settings, dry_run=dry_run)
+        task = self._rebuild_task(name, begun) if begun else None
+        return SettingsChange(changed, rebuild, store.counters()["documents"], task)
 
-    def rebuild(self, name: str) -> None:
-        self._store(name).start_rebuild()
+    def rebuild(self, name: str) -> str:
+        return self._rebuild_task(name, self._store(name).start_rebuild())
+
+    def _rebuild_task(self, name: str, generation: str) -> str:
+        """What is asked of the indexer is in the store already; the task tells how far it is."""
+        return self.system.create_task(REBUILD, name, {"generation": generation}).id
+
+    def rebuild_progress(self, name: str, generation: str) -> tuple[str, int, int]:
+        """(state of the generation, or "gone"; seq reached; newest seq)."""
+        store = self._store(name)
+        state = store.state()
+        found = next((g.state for g in state.generations if g.name == generation), "gone")
+        return found, reached_seq(store.folder / generation, state.uuid), store.newest_seq()
 
     def stats(self, name: str) -> IndexStats:
         store = self._store(name)

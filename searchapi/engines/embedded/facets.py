@@ -71,10 +71,8 @@ class FacetCounter:
         counts = sorted(((b["key"], b["doc_count"]) for b in answer["buckets"]), key=lambda pair: (-pair[1], pair[0]))
         shown, cut = counts[: facet.limit], counts[facet.limit :]
         other = answer["sum_other_doc_count"] + sum(n for _, n in cut)
-        if slots.field.array:
-            missing = self._missing(facet, query, total)
-        else:  # a document counts once, so what is not in a bucket has no value
-            missing = total - other - sum(n for _, n in shown)
+        # Where a document counts once, what is in no bucket has no value.
+        missing = self._missing(facet, query, total) if slots.field.array else total - other - sum(n for _, n in shown)
         return FacetResult("terms", tuple((_shown(slots, key), n) for key, n in shown), other, missing)
 
     def _in_range(self, wanted: model.Range, slots: Slots, query: TQuery, answers: dict, n: int, facet: Facet) -> int:

@@ -6,7 +6,6 @@ if it moved, so a write is seen by every worker within a second, and a reader ne
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -70,7 +69,7 @@ class Reader:
 
 def published(path: Path) -> tuple[int, int]:
     """What changes whenever the indexer has published. Raises FileNotFoundError where the generation is gone."""
-    status = os.stat(f"{path}/{REACHED}")
+    status = (path / REACHED).stat()
     return status.st_mtime_ns, status.st_ino
 
 

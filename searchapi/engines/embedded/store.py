@@ -19,6 +19,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,12 @@ from .sqlite import Connection, Connections, connect, mapped_errors, seen, trans
 
 _SCHEMA = """
 CREATE TABLE documents(
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, written_ms INTEGER NOT NULL, body BLOB);
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, written_ms INTEGER NOT NULL,
+    body BLOB);
 CREATE INDEX tombstones ON documents(seq) WHERE body IS NULL;
 CREATE TABLE generations(
-    name TEXT PRIMARY KEY, format TEXT NOT NULL, state TEXT NOT NULL, layout BLOB NOT NULL, placement BLOB NOT NULL, changed_ms INTEGER);
+    name TEXT PRIMARY KEY, format TEXT NOT NULL, state TEXT NOT NULL, layout BLOB NOT NULL, placement BLOB NOT NULL,
+    changed_ms INTEGER);
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL);
 """
 
@@ -70,7 +73,7 @@ class State:
     def one(self, state: str) -> Generation | None:
         return next((g for g in self.generations if g.state == state), None)
 
-    @property
+    @cached_property
     def searched(self) -> dict[str, Field]:
         live = self.one("live")
         if live is None:
@@ -176,8 +179,8 @@ class Store:
             size = SCAN_CHUNK if left is None else min(left, SCAN_CHUNK)
             with mapped_errors("read"):
                 rows = self.connection.execute(
-                    "SELECT id, version, body FROM documents WHERE body IS NOT NULL AND (?1 IS NULL OR id > ?1) ORDER BY id LIMIT ?2",
-                    (after, size),
+                    "SELECT id, version, body FROM documents WHERE body IS NOT NULL AND id > ? ORDER BY id LIMIT ?",
+                    (after or "", size),  # no id is empty
                 ).fetchall()
             for row in rows:
                 yield Document(*row)
@@ -231,27 +234,27 @@ class Store:
                 _set(connection, "documents", _get(connection, "documents") - deleted)
             return deleted, seq
 
-    def put_settings(self, settings: IndexSettings, *, dry_run: bool) -> tuple[tuple[str, ...], bool]:
-        """(names of changed settings, whether a rebuild is needed). A rebuild is left to the indexer: a generation to build."""
+    def put_settings(self, settings: IndexSettings, *, dry_run: bool) -> tuple[tuple[str, ...], bool, str | None]:
+        """(names of changed settings, whether a rebuild is needed, the name of the generation that was begun for it)."""
         with self._writing() as connection:
             state = self.state()
             changed = schema.differences(state.settings, settings)
+            if not changed:
+                return (), False, None
             fields = self._fields_for(state, settings)
-            # A generation half built was laid out for the settings before these: it is begun again.
-            rebuild = state.one("building") is not None or any(
-                g.placement.place(fields.values()) is None for g in state.generations
-            )
-            if dry_run or not changed:
-                return changed, rebuild and bool(changed)
+            rebuild = _needs_another(state, fields)
+            if dry_run:
+                return changed, rebuild, None
             _set(connection, "settings", schema.settings_to_json(settings))
             _set(connection, "fields", [asdict(f) for f in fields.values()])
+            begun = None
             if rebuild:
-                _start_generation(connection, fields, settings.language, state.epoch + 1)
+                begun = _start_generation(connection, fields, settings.language, state.epoch + 1)
             else:
                 for g in state.generations:
                     _place(connection, g, fields.values())
             _bump(connection)
-            return changed, rebuild
+            return changed, rebuild, begun
 
     def _fields_for(self, state: State, settings: IndexSettings) -> dict[str, Field]:
         """Every field under new settings: what documents have brought stays, unless declared otherwise and they all fit."""
@@ -288,12 +291,13 @@ class Store:
 
     # ---------------------------------------------------------------------------------------- generations, by the indexer
 
-    def start_rebuild(self) -> None:
-        """A generation to be built anew from the documents, beside the one that answers."""
+    def start_rebuild(self) -> str:
+        """A generation to be built anew from the documents, beside the one that answers. Its name."""
         with self._writing() as connection:
             state = self.state()
-            _start_generation(connection, state.fields, state.settings.language, state.epoch + 1)
+            begun = _start_generation(connection, state.fields, state.settings.language, state.epoch + 1)
             _bump(connection)
+            return begun
 
     def set_generation(self, name: str, state: str) -> bool:
         """Making one `live` retires the one that was: one transaction, so that there is always one that answers. False, and nothing
@@ -304,7 +308,8 @@ class Store:
                 return False
             if state == "live":
                 connection.execute(
-                    "UPDATE generations SET state='retired', changed_ms=? WHERE format=? AND state IN ('live','broken') AND name<>?",
+                    "UPDATE generations SET state='retired', changed_ms=?"
+                    " WHERE format=? AND state IN ('live','broken') AND name<>?",
                     (now, generation.FORMAT, name),
                 )
                 _set(connection, "ever_live", True)
@@ -459,6 +464,14 @@ def _save_fields(connection: sqlite3.Connection, state: State, fields: dict[str,
     _bump(connection)
 
 
+def _needs_another(state: State, fields: dict[str, Field]) -> bool:
+    """Whether these fields need a generation of their own. One that is half built beside a live one was laid out for the settings
+    before these: it is begun again."""
+    live, building = state.one("live"), state.one("building")
+    current = live or building
+    return current is None or (live is not None and building is not None) or current.placement.place(fields.values()) is None
+
+
 def _place(connection: sqlite3.Connection, g: Generation, fields: Iterable[Field]) -> None:
     placement = g.placement
     for field in fields:  # one by one: those that fit join, whatever becomes of the others
@@ -466,10 +479,12 @@ def _place(connection: sqlite3.Connection, g: Generation, fields: Iterable[Field
     connection.execute("UPDATE generations SET placement = ? WHERE name = ?", (placement.to_json(), g.name))
 
 
-def _start_generation(connection: sqlite3.Connection, fields: dict[str, Field], language: str, epoch: int) -> None:
+def _start_generation(connection: sqlite3.Connection, fields: dict[str, Field], language: str, epoch: int) -> str:
     connection.execute("DELETE FROM generations WHERE format = ? AND state = 'building'", (generation.FORMAT,))
-    _add_generation(connection, lay_out(fields.values(), language, epoch))
+    placement = lay_out(fields.values(), language, epoch)
+    _add_generation(connection, placement)
     _set(connection, "epoch", epoch)
+    return placement.layout.name
 
 
 def _add_generation(connection: sqlite3.Connection, placement: Placement) -> None:

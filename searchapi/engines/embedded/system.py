@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS tasks(
     finished_at TEXT, done INTEGER NOT NULL DEFAULT 0, total INTEGER, detail BLOB NOT NULL, error TEXT, worker TEXT);
 CREATE INDEX IF NOT EXISTS tasks_by_status ON tasks(status, created_at);
 """
+REBUILD = "rebuild"  # a kind of task that only tells: the indexer does it from the store, and nobody claims it
 _TASK = "id, kind, name, status, created_at, started_at, finished_at, done, total, detail, error"
 _TASK_CHANGES = {"status", "started_at", "finished_at", "done", "total", "detail", "error"}
 
@@ -174,6 +175,10 @@ class SystemDatabase:
         )
         return [_task(row) for row in rows]
 
+    def open_rebuilds(self) -> list[Task]:
+        rows = self._read(f"SELECT {_TASK} FROM tasks WHERE status IN ('queued', 'running') AND kind = ?", REBUILD)
+        return [_task(row) for row in rows]
+
     def update_task(self, id: str, **changes: Any) -> None:
         unknown = set(changes) - _TASK_CHANGES
         if unknown:
@@ -184,11 +189,12 @@ class SystemDatabase:
 
     def claim_task(self) -> Task | None:
         """The oldest queued task, or one left running by a worker that is gone: every kind can be run again from its start."""
-        if not self._read("SELECT 1 FROM tasks WHERE status IN ('queued', 'running') LIMIT 1"):
+        if not self._read("SELECT 1 FROM tasks WHERE status IN ('queued', 'running') AND kind <> ? LIMIT 1", REBUILD):
             return None
         with self._writing() as connection:
             rows = connection.execute(
-                "SELECT id, worker FROM tasks WHERE status IN ('queued', 'running') ORDER BY created_at, id"
+                "SELECT id, worker FROM tasks WHERE status IN ('queued', 'running') AND kind <> ? ORDER BY created_at, id",
+                (REBUILD,),
             ).fetchall()
             for id, worker in rows:
                 if (

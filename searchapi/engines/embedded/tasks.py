@@ -6,7 +6,7 @@ import logging
 import threading
 from pathlib import Path
 
-from ...exceptions import EngineError, SearchAPIError
+from ...exceptions import EngineError, IndexNotFound, SearchAPIError
 from ...model import Task
 from ...query.filters import parse_filter
 from ...query.limits import Limits
@@ -19,7 +19,7 @@ POLL = 0.1  # seconds between looks for a task
 
 
 class TaskWorker:
-    """Runs `delete_where` {filter: text} and `rebuild` {}."""
+    """Runs `delete_where` {filter: text}; tells of `rebuild` {generation: name}, which the indexer does."""
 
     def __init__(self, data_dir: Path):
         self._data_dir = data_dir
@@ -41,6 +41,8 @@ class TaskWorker:
         if self._engine is None:
             self._engine = EmbeddedEngine(self._data_dir)
         system = self._engine.system
+        for rebuild in system.open_rebuilds():
+            self._tell(rebuild)
         task = system.claim_task()
         if task is None:
             return False
@@ -62,7 +64,16 @@ class TaskWorker:
             done = engine.delete_where(task.index, filter, lambda n: engine.system.update_task(task.id, done=n))
             engine.system.update_task(task.id, done=done, total=done)
             return {"deleted": done}
-        if task.kind == "rebuild":
-            engine.rebuild(task.index)
-            return {}
         raise SearchAPIError(f"There is no task of the kind {task.kind!r}.")
+
+    def _tell(self, task: Task) -> None:
+        """How far a rebuild is. One that another replaced is done when that is: it holds the same documents and newer settings."""
+        try:
+            state, reached, newest = self._engine.rebuild_progress(task.index, task.detail["generation"])
+        except IndexNotFound:
+            state, reached, newest = "gone", task.done, task.done
+        changes = {"status": "running", "started_at": task.started_at or now(), "done": reached, "total": max(reached, newest)}
+        if state != "building":
+            changes |= {"status": "succeeded", "finished_at": now()}
+        if any(getattr(task, key) != value for key, value in changes.items()):
+            self._engine.system.update_task(task.id, **changes)
