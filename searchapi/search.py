@@ -25,6 +25,8 @@ from .model import (
     AnsweredHit,
     Correction,
     Expansion,
+    Facet,
+    FacetResult,
     Hit,
     IndexInfo,
     Match,
@@ -97,7 +99,7 @@ class _Search:
             hits=tuple(self._hit(hit, match) for hit in hits),
             total=result.total,
             total_exact=result.total_exact,
-            facets=result.facets,
+            facets={f.field: result.facets.get(f.field) or _no_facet(f) for f in request.facets},
             corrections=self._corrections(read) if plan != EXACT else (),
             next_offset=self._next_offset(result, len(hits)),
             cursor=self._cursor(result, hits, plan),
@@ -216,6 +218,14 @@ class _Search:
         if not self._by_fields or not hits or len(result.hits) <= len(hits):
             return None
         return cursor.encode(hits[-1].sort_values, self.request, self.info, plan)
+
+
+def _no_facet(facet: Facet) -> FacetResult:
+    """What a facet counts where there is nothing to count."""
+    if facet.kind == "ranges":
+        return FacetResult("ranges", tuple((r.key, 0) for r in facet.ranges))
+    stats = {"min": None, "max": None, "avg": None, "sum": 0, "count": 0} if facet.kind == "stats" else None
+    return FacetResult(facet.kind, stats=stats)
 
 
 def typos_allowed(word: str, rules: TypoRules) -> int:
