@@ -141,7 +141,7 @@ NOTES: dict[str, dict[str, Any]] = {
     "h01": {"title": "Markup", "body": "<b>Bold</b> & \"quoted\" <script>alert('x')</script> kangaroo"},
     "h02": {"title": "😀 Kangaroo court"},
     "h03": {"title": "Long", "body": "filling " * 60 + "here the wallaby sits quietly " + "padding " * 60 + "the end wallaby"},
-    "h04": {"title": "Emus", "lines": ["one emu", "no bird", "two emus <i>run away</i>"]},
+    "h04": {"title": "Birds", "lines": ["one heron", "no bird", "two herons <i>fly off</i>"]},
     # odd ids
     "a/b": {"title": "Slash id", "code": 'say "hi"'},
     "Zebra": {"title": "Upper id", "code": "back\\slash"},

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from searchapi.exceptions import Invalid
+from searchapi.model import Field, IndexSettings
 
 from ..naive import millis, values
 from .conftest import ids
@@ -150,7 +151,10 @@ ROWS: list[tuple[str, Test]] = [
     ('published = "2021-05-04T08:00:00Z"', lambda d: d.id == ["e04"]),
     ('published = "2021-05-04T03:00:00-05:00"', lambda d: d.id == ["e04"]),
     ('published < "1970-01-01"', lambda d: d.id == ["e01"]),
-    ('published "2018-01-01" TO "2018-12-31"', lambda d: any(millis("2018-01-01") <= v <= millis("2018-12-31") for v in d.published)),
+    (
+        'published "2018-01-01" TO "2018-12-31"',
+        lambda d: any(millis("2018-01-01") <= v <= millis("2018-12-31") for v in d.published),
+    ),
     ("published < 0", lambda d: d.id == ["e01"]),
     ("EXISTS published", lambda d: bool(d.published)),
     ("NOT EXISTS published", lambda d: not d.published),
@@ -190,10 +194,17 @@ ROWS: list[tuple[str, Test]] = [
     ('NOT kind = "book" AND year > 2000', lambda d: "book" not in d.kind and any(v > 2000 for v in d.year)),
     ("NOT EXISTS year AND NOT EXISTS price", lambda d: not d.year and not d.price),
     ("NOT EXISTS year OR NOT EXISTS price", lambda d: not d.year or not d.price),
-    ("kind = book and not available = true or exists code", lambda d: ("book" in d.kind and True not in d.available) or bool(d.code)),
+    (
+        "kind = book and not available = true or exists code",
+        lambda d: ("book" in d.kind and True not in d.available) or bool(d.code),
+    ),
     (
         'kind = "book" AND (year >= 2020 OR tags IN ["sale", "rare"]) AND NOT available = true',
-        lambda d: "book" in d.kind and (any(v >= 2020 for v in d.year) or bool({"sale", "rare"} & set(d.tags))) and True not in d.available,
+        lambda d: (
+            "book" in d.kind
+            and (any(v >= 2020 for v in d.year) or bool({"sale", "rare"} & set(d.tags)))
+            and True not in d.available
+        ),
     ),
     ("EXISTS year AND NOT EXISTS year", lambda d: False),
     ("EXISTS year OR NOT EXISTS year", lambda d: True),
@@ -232,6 +243,45 @@ def test_a_filter_does_not_rank(ask):
     assert ids(ask(q="river ", filter="available = true", limit="300")) == [id for id in unfiltered if id in passing]
 
 
+LONG = "long " * 50  # beyond what an engine may keep of a value in one piece
+
+
+@pytest.fixture(scope="module")
+def long_values(harness) -> str:
+    name = harness.new_index(IndexSettings(fields={"k": Field("k", "keyword")}))
+    harness.put(
+        name, [{"id": "1", "k": LONG + "b"}, {"id": "2", "k": LONG + "a"}, {"id": "3", "k": LONG}, {"id": "4", "k": "long "}]
+    )
+    return name
+
+
+@pytest.mark.parametrize(
+    ("filter", "expected"),
+    [
+        (f'k = "{LONG}a"', "2"),
+        (f'k = "{LONG}"', "3"),
+        (f'k != "{LONG}a"', "1 3 4"),
+        (f'k IN ["{LONG}a", "{LONG}b"]', "1 2"),
+        ('k STARTS WITH "long "', "1 2 3 4"),
+        ('k STARTS WITH "long long "', "1 2 3"),
+        (f'k STARTS WITH "{LONG}"', "1 2 3"),
+        (f'k STARTS WITH "{LONG}a"', "2"),
+        (f'k STARTS WITH "{LONG}c"', ""),
+    ],
+    ids=lambda value: value.replace(LONG, "LONG "),
+)
+def test_long_values_are_whole_values(harness, long_values, filter, expected):
+    """Values of some hundred characters compare to their last one."""
+    assert ids(harness.ask(long_values, filter=filter)) == expected.split()
+
+
+def test_long_values_sort_and_count(harness, long_values):
+    """And so they sort, and are counted as what they are: a value of a facet can be filtered by."""
+    assert ids(harness.ask(long_values, sort="k")) == ["4", "3", "2", "1"]
+    facet = harness.ask(long_values, facets="k").facets["k"]
+    assert facet.values == (("long ", 1), (LONG, 1), (LONG + "a", 1), (LONG + "b", 1))
+
+
 def test_filter_on_inferred_fields(harness):
     """Inferred fields filter by the types that their documents gave them; an inferred string by its keyword twin."""
     rows = {
@@ -266,10 +316,10 @@ def test_filter_on_inferred_fields(harness):
         ("AND", ""),
         ('kind = "a" kind = "b"', ""),
         ('year STARTS WITH "20"', "STARTS WITH"),
-    ('code < "js"', "<"),
-    ('code "a" TO "js"', "TO"),
-    ("available > false", ">"),
-    ("year 2010 TO 2000", "lower"),
+        ('code < "js"', "<"),
+        ('code "a" TO "js"', "TO"),
+        ("available > false", ">"),
+        ("year 2010 TO 2000", "lower"),
         ("body = 5", "keyword"),
         ("kind IN []", ""),
     ],

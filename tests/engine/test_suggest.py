@@ -73,7 +73,8 @@ def test_one_field(suggest):
 
 
 @pytest.mark.parametrize(
-    ("q", "word", "to"), [("saxaphone lessons", "saxaphone", "saxophone"), ("trumpit ", "trumpit", "trumpet"), ("kitchne", "kitchne", "kitchen")]
+    ("q", "word", "to"),
+    [("saxaphone lessons", "saxaphone", "saxophone"), ("trumpit ", "trumpit", "trumpet"), ("kitchne", "kitchne", "kitchen")],
 )
 def test_did_you_mean(suggest, q, word, to):
     """A word that the index does not hold is corrected to one that it does."""
