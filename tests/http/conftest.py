@@ -61,6 +61,7 @@ class API:
 
     def raw(self, method: str, path: str, **rest) -> TestResponse:
         response = self.client.open(path, method=method, **rest)
+        assert ("Content-Type" in response.headers) == (response.status_code not in (204, 304))
         assert re.fullmatch(r"[A-Za-z0-9._-]{8,64}", response.headers["X-Request-ID"])
         return response
 
@@ -118,16 +119,36 @@ def name() -> str:
     return f"index-{next(_names)}"
 
 
+BOOKS = [
+    {"id": "a", "title": "The art of parsing", "kind": "guide", "year": 2001, "out": "2020-05-31T10:00:00Z"},
+    {"id": "b", "title": "Parsing for all", "kind": "guide", "year": 2010, "out": "2021-05-31T10:00:00Z"},
+    {"id": "c", "title": "Cooking with fire", "kind": "recipe", "year": 2020, "out": "2022-05-31T10:00:00Z"},
+]
+
+
+def filled(api: API, name: str) -> str:
+    """The path of a new index with three documents that searches see."""
+    fields = {"out": {"type": "date"}, "kind": {"type": "keyword"}}
+    api.post("/v1/indexes", json={"name": name, "settings": {"fields": fields}})
+    answer = api.post(f"/v1/indexes/{name}/documents?refresh=wait_for", json=BOOKS)
+    assert (answer["accepted"], answer["refreshed"]) == (3, True)
+    return f"/v1/indexes/{name}"
+
+
 @pytest.fixture
 def books(api: API, name: str) -> str:
-    """The path of an index with three documents that searches see."""
-    path = f"/v1/indexes/{name}"
-    body = [
-        {"id": "a", "title": "The art of parsing", "kind": "guide", "year": 2001, "out": "2020-05-31T10:00:00Z"},
-        {"id": "b", "title": "Parsing for all", "kind": "guide", "year": 2010, "out": "2021-05-31T10:00:00Z"},
-        {"id": "c", "title": "Cooking with fire", "kind": "recipe", "year": 2020, "out": "2022-05-31T10:00:00Z"},
-    ]
-    api.post("/v1/indexes", json={"name": name, "settings": {"fields": {"out": {"type": "date"}, "kind": {"type": "keyword"}}}})
-    answer = api.post(f"{path}/documents?refresh=wait_for", json=body)
-    assert (answer["accepted"], answer["refreshed"]) == (3, True)
-    return path
+    """An index of the test's own, for those that write."""
+    return filled(api, name)
+
+
+@pytest.fixture(scope="module")
+def library(app: Flask) -> str:
+    """The same for those that only read."""
+    return filled(API(app.test_client()), "library")
+
+
+@pytest.fixture(scope="module")
+def shelf(app: Flask) -> str:
+    """An index that is never searched: several tests write to it, each its own documents."""
+    API(app.test_client()).post("/v1/indexes", json={"name": "shelf"})
+    return "/v1/indexes/shelf"

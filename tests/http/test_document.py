@@ -33,31 +33,31 @@ IDS += ["~", "a\\b", "\t", "\n", "\u0000", "search", "documents", "x" * 512, ":"
 
 
 @pytest.mark.parametrize("id", IDS)
-def test_any_id(api, books, id):
+def test_any_id(api, shelf, id):
     """Every id can be written, read, found in a page and deleted by its encoded path."""
-    path = f"{books}/documents/{quote(id, safe='')}"
+    path = f"{shelf}/documents/{quote(id, safe='')}"
     response = api.raw("PUT", path, json={"title": "x"})
     assert response.status_code == 201 and response.get_json()["id"] == id
     assert api.get(response.headers["Location"]) == {"id": id, "title": "x"}
-    assert id in [d["id"] for d in api.get(f"{books}/documents?limit=1000")["documents"]]
+    assert id in [d["id"] for d in api.get(f"{shelf}/documents?limit=1000")["documents"]]
     api.delete(path, status=204)
     api.get(path, fails=404, code="document_not_found")
 
 
-def test_encodings_of_one_path(api, books):
+def test_encodings_of_one_path(api, shelf):
     """Small or capital hex digits, and needless encoding, name the same document."""
-    api.put(f"{books}/documents/a%2Fb", json={"title": "x"})
+    api.put(f"{shelf}/documents/a%2Fb", json={"title": "x"})
     for path in ("documents/a%2fb", "documents/%61%2Fb", "%64ocuments/a%2Fb"):
-        assert api.get(f"{books}/{path}")["id"] == "a/b"
-    api.get(f"{books}/documents/a/b", fails=404, code="no_such_address")
-    api.get(f"{books}/documents/%ff", fails=400, code="unreadable")
-    api.get(f"{books}/documents/", fails=404, code="no_such_address")
+        assert api.get(f"{shelf}/{path}")["id"] == "a/b"
+    api.get(f"{shelf}/documents/a/b", fails=404, code="no_such_address")
+    api.get(f"{shelf}/documents/%ff", fails=400, code="unreadable")
+    api.get(f"{shelf}/documents/", fails=404, code="no_such_address")
 
 
-def test_ids_that_cannot_be(api, books):
+def test_ids_that_cannot_be(api, shelf):
     """An id has 1 to 512 bytes."""
-    api.put(f"{books}/documents/{'x' * 513}", json={}, fails=422, code="invalid_id")
-    api.put(f"{books}/documents/{quote('é' * 257)}", json={}, fails=422, code="invalid_id")
+    api.put(f"{shelf}/documents/{'x' * 513}", json={}, fails=422, code="invalid_id")
+    api.put(f"{shelf}/documents/{quote('é' * 257)}", json={}, fails=422, code="invalid_id")
 
 
 def test_put(api, books):

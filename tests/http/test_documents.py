@@ -62,9 +62,9 @@ def test_one_object(api, books):
     assert api.get(f"{books}/documents/d")["title"] == "one"
 
 
-def test_empty_batch(api, books):
+def test_empty_batch(api, library):
     """Nothing to write is no error."""
-    assert api.post(f"{books}/documents?refresh=wait_for", json=[]) == {"accepted": 0, "errors": [], "seq": None}
+    assert api.post(f"{library}/documents?refresh=wait_for", json=[]) == {"accepted": 0, "errors": [], "seq": None}
 
 
 def test_ndjson(api, books):
@@ -117,15 +117,15 @@ def test_caps(api, books):
     api.post(f"{books}/documents", content_type="application/x-ndjson", fails=413, **chunked(endless))
 
 
-def test_bodies_that_are_no_documents(api, books):
+def test_bodies_that_are_no_documents(api, library):
     """Each way a body can be wrong has its own answer."""
-    api.post(f"{books}/documents", data="{", content_type="application/json", fails=400, code="unreadable")
-    api.post(f"{books}/documents", data="", content_type="application/json", fails=400, code="unreadable")
-    api.post(f"{books}/documents", json="x", fails=422)
-    body = api.post(f"{books}/documents", data='[{"id": 1}]', content_type="application/x-www-form-urlencoded", fails=415)
+    api.post(f"{library}/documents", data="{", content_type="application/json", fails=400, code="unreadable")
+    api.post(f"{library}/documents", data="", content_type="application/json", fails=400, code="unreadable")
+    api.post(f"{library}/documents", json="x", fails=422)
+    body = api.post(f"{library}/documents", data='[{"id": 1}]', content_type="application/x-www-form-urlencoded", fails=415)
     assert "application/json" in body["detail"] and "application/x-ndjson" in body["detail"]
-    api.post(f"{books}/documents", json=[], headers={"Content-Encoding": "gzip"}, fails=415)
-    api.post(f"{books}/documents?refresh=yes", json=[], fails=422, code="wrong_value")
+    api.post(f"{library}/documents", json=[], headers={"Content-Encoding": "gzip"}, fails=415)
+    api.post(f"{library}/documents?refresh=yes", json=[], fails=422, code="wrong_value")
 
 
 def test_partial_batch(api, books):
@@ -150,9 +150,9 @@ def test_pages_by_id(api, books):
         api.get(f"{books}/documents", query_string={"limit": bad}, fails=422, code="out_of_range")
 
 
-def test_export(api, books):
+def test_export(api, library):
     """All documents, a line each, as they were sent."""
-    response = api.raw("GET", f"{books}/export")
+    response = api.raw("GET", f"{library}/export")
     assert response.mimetype == "application/x-ndjson"
     lines = [orjson.loads(line) for line in response.data.splitlines()]
     assert [line["id"] for line in lines] == ["a", "b", "c"] and lines[2]["title"] == "Cooking with fire"
@@ -199,7 +199,7 @@ def test_delete_by_filter_at_leisure(api, books):
 
 
 @pytest.mark.parametrize("filter", [None, "", "  ", "year <", "nope = 1", "year = soon"])
-def test_delete_needs_a_filter(api, books, filter):
+def test_delete_needs_a_filter(api, library, filter):
     """Without a filter that can be read, nothing is deleted."""
-    api.delete(f"{books}/documents", query_string={} if filter is None else {"filter": filter}, fails=422)
-    assert ids(api.get(f"{books}/documents")) == ["a", "b", "c"]
+    api.delete(f"{library}/documents", query_string={} if filter is None else {"filter": filter}, fails=422)
+    assert ids(api.get(f"{library}/documents")) == ["a", "b", "c"]

@@ -51,7 +51,7 @@ def test_ready(api):
     assert api.get("/health/ready") == {"status": "ready"}
 
 
-def test_engine_figures(api, books):
+def test_engine_figures(api, library):
     """The engine's state, latency and documents."""
     body = api.get("/db-health")
     assert (body["status"], body["engine"]) == ("ok", "embedded")
@@ -88,17 +88,18 @@ def test_wrong_method(api):
 
 
 @pytest.mark.parametrize("method", ["get", "GET", "post", "put", "patch", "delete"])
-def test_unknown_parameter(api, books, method):
+def test_unknown_parameter(api, library, method):
     """Every route refuses a parameter it does not know."""
     routes = {
         "get": [
-            f"{books}{rest}" for rest in ("", "/settings", "/stats", "/documents", "/documents/a", "/export", "/search", "/suggest")
+            f"{library}{rest}"
+            for rest in ("", "/settings", "/stats", "/documents", "/documents/a", "/export", "/search", "/suggest")
         ],
         "GET": ["/v1/indexes", "/v1/aliases", "/v1/aliases/x", "/v1/tasks", "/v1/tasks/x", "/db-health"],
-        "post": ["/v1/indexes", f"{books}/documents", f"{books}/search"],
-        "put": [f"{books}/settings", f"{books}/documents/a", "/v1/aliases/x"],
-        "patch": [f"{books}/settings", f"{books}/documents", f"{books}/documents/a"],
-        "delete": [books, f"{books}/documents", f"{books}/documents/a", "/v1/aliases/x"],
+        "post": ["/v1/indexes", f"{library}/documents", f"{library}/search"],
+        "put": [f"{library}/settings", f"{library}/documents/a", "/v1/aliases/x"],
+        "patch": [f"{library}/settings", f"{library}/documents", f"{library}/documents/a"],
+        "delete": [library, f"{library}/documents", f"{library}/documents/a", "/v1/aliases/x"],
     }
     for path in routes[method]:
         rest = {"json": {}} if method in ("post", "put", "patch") else {}
@@ -106,22 +107,22 @@ def test_unknown_parameter(api, books, method):
         assert "refrehs" in body["detail"], (path, body)
 
 
-def test_suggests_the_nearest_parameter(api, books):
+def test_suggests_the_nearest_parameter(api, library):
     """A misspelt parameter is answered with the right one."""
-    assert "refresh" in api.delete(f"{books}/documents?refrsh=wait_for", fails=422)["detail"]
-    assert "filter" in api.get(f"{books}/search?fliter=x", fails=422)["detail"]
+    assert "refresh" in api.delete(f"{library}/documents?refrsh=wait_for", fails=422)["detail"]
+    assert "filter" in api.get(f"{library}/search?fliter=x", fails=422)["detail"]
 
 
-def test_repeated_parameter(api, books):
+def test_repeated_parameter(api, library):
     """A parameter given twice is refused, not guessed at."""
-    api.get(f"{books}/documents?limit=1&limit=2", fails=422, code="repeated_parameter")
+    api.get(f"{library}/documents?limit=1&limit=2", fails=422, code="repeated_parameter")
 
 
-def test_query_string_that_is_not_utf8(api, books):
+def test_query_string_that_is_not_utf8(api, library):
     """What cannot be decoded is 400."""
-    api.get(f"{books}/documents?cursor=%ff", fails=400, code="unreadable")
-    api.get(f"{books}/search?q=%ff", fails=400, code="unreadable")
-    api.get(f"{books}/documents?" + "&".join(f"a{n}=1" for n in range(101)), fails=400, code="unreadable")
+    api.get(f"{library}/documents?cursor=%ff", fails=400, code="unreadable")
+    api.get(f"{library}/search?q=%ff", fails=400, code="unreadable")
+    api.get(f"{library}/documents?" + "&".join(f"a{n}=1" for n in range(101)), fails=400, code="unreadable")
 
 
 def test_request_id(api):
@@ -134,8 +135,8 @@ def test_request_id(api):
     assert len(made) == 4 and all(len(id) == 24 for id in made)
 
 
-def test_head_and_options(api, books):
+def test_head_and_options(api, library):
     """HEAD answers the headers of GET; OPTIONS the methods."""
-    response = api.raw("HEAD", f"{books}/documents/a")
+    response = api.raw("HEAD", f"{library}/documents/a")
     assert response.status_code == 200 and response.data == b"" and response.headers["ETag"]
-    assert "DELETE" in api.raw("OPTIONS", f"{books}/documents/a").headers["Allow"]
+    assert "DELETE" in api.raw("OPTIONS", f"{library}/documents/a").headers["Allow"]

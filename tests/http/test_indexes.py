@@ -66,29 +66,29 @@ def test_settings_replace_and_change(api, books):
     assert api.get(f"{books}/settings") == before
 
 
-def test_settings_dry_run(api, books):
+def test_settings_dry_run(api, library):
     """A dry run says what would happen, and nothing happens."""
-    before = api.get(f"{books}/settings")
-    change = api.patch(f"{books}/settings?dry_run=true", json={"language": "german"})
+    before = api.get(f"{library}/settings")
+    change = api.patch(f"{library}/settings?dry_run=true", json={"language": "german"})
     assert change["changed"] == ["language"] and change["rebuild"] is True and change["documents"] == 3
-    assert api.get(f"{books}/settings") == before
-    assert api.patch(f"{books}/settings?dry_run=true", json={"stop_words": ["the"]})["rebuild"] is False
-    assert api.patch(f"{books}/settings?dry_run=true", json={})["changed"] == []
-    api.patch(f"{books}/settings?dry_run=perhaps", json={}, fails=422, code="wrong_type")
+    assert api.get(f"{library}/settings") == before
+    assert api.patch(f"{library}/settings?dry_run=true", json={"stop_words": ["the"]})["rebuild"] is False
+    assert api.patch(f"{library}/settings?dry_run=true", json={})["changed"] == []
+    api.patch(f"{library}/settings?dry_run=perhaps", json={}, fails=422, code="wrong_type")
 
 
-def test_settings_that_are_wrong(api, books):
+def test_settings_that_are_wrong(api, library):
     """Unknown settings, and those that documents do not fit, change nothing."""
-    before = api.get(f"{books}/settings")
-    api.patch(f"{books}/settings", json={"languag": "german"}, fails=422)
-    api.patch(f"{books}/settings", json={"fields": {"title": {"type": "integer"}}}, fails=422, code="settings_conflict")
-    api.patch(f"{books}/settings", json={"primary_key": "title"}, fails=422, code="primary_key_fixed")
-    assert api.get(f"{books}/settings") == before
+    before = api.get(f"{library}/settings")
+    api.patch(f"{library}/settings", json={"languag": "german"}, fails=422)
+    api.patch(f"{library}/settings", json={"fields": {"title": {"type": "integer"}}}, fails=422, code="settings_conflict")
+    api.patch(f"{library}/settings", json={"primary_key": "title"}, fails=422, code="primary_key_fixed")
+    assert api.get(f"{library}/settings") == before
 
 
-def test_stats(api, books):
+def test_stats(api, library):
     """Figures of an index whose every write is seen."""
-    figures = api.get(f"{books}/stats")
+    figures = api.get(f"{library}/stats")
     assert figures["documents"] == 3 and figures["lag"] == 0 and figures["size_bytes"] > 0
     assert figures["seq"] == figures["indexed_seq"]
 

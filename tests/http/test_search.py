@@ -16,53 +16,53 @@ def search(api, path: str, **query):
     return api.get(f"{path}/search", query_string=query)
 
 
-def test_shape(api, books):
+def test_shape(api, library):
     """An answer has its hits with whole documents, totals and the time; nothing that was not asked for."""
-    answer = search(api, books, q="parsing")
+    answer = search(api, library, q="parsing")
     assert set(answer) == {"hits", "total", "total_exact", "took_ms"}
     assert sorted(ids(answer)) == ["a", "b"] and answer["total"] == 2 and answer["total_exact"] is True
     hit = answer["hits"][0]
     assert set(hit) == {"id", "document"}
-    assert hit["document"] == api.get(f"{books}/documents/{hit['id']}")
+    assert hit["document"] == api.get(f"{library}/documents/{hit['id']}")
     assert answer["took_ms"] > 0
 
 
-def test_everything(api, books):
+def test_everything(api, library):
     """Without q everything matches, in the order of ids."""
-    assert ids(search(api, books)) == ["a", "b", "c"]
+    assert ids(search(api, library)) == ["a", "b", "c"]
 
 
-def test_filter_and_sort(api, books):
+def test_filter_and_sort(api, library):
     """A filter narrows, sort orders, fields choose."""
-    answer = search(api, books, filter='kind = "guide" AND year > 1999', sort="-year", fields="year")
+    answer = search(api, library, filter='kind = "guide" AND year > 1999', sort="-year", fields="year")
     assert [hit["document"] for hit in answer["hits"]] == [{"year": 2010}, {"year": 2001}]
-    assert ids(search(api, books, filter='out >= "2021-01-01"')) == ["b", "c"]
+    assert ids(search(api, library, filter='out >= "2021-01-01"')) == ["b", "c"]
 
 
-def test_post_is_the_same(api, books):
+def test_post_is_the_same(api, library):
     """POST takes the same in JSON."""
-    got = search(api, books, q="parsing", filter="year > 2001", facets="kind", limit=5)
-    posted = api.post(f"{books}/search", json={"q": "parsing", "filter": "year > 2001", "facets": ["kind"], "limit": 5})
+    got = search(api, library, q="parsing", filter="year > 2001", facets="kind", limit=5)
+    posted = api.post(f"{library}/search", json={"q": "parsing", "filter": "year > 2001", "facets": ["kind"], "limit": 5})
     assert {**got, "took_ms": 0} == {**posted, "took_ms": 0}
 
 
-def test_facets(api, books):
+def test_facets(api, library):
     """Counts of values, ranges and dates, and figures."""
-    facets = search(api, books, facets="kind,year(ranges: ..2005, 2005..),out")["facets"]
+    facets = search(api, library, facets="kind,year(ranges: ..2005, 2005..),out")["facets"]
     assert facets["kind"] == {"values": [{"value": "guide", "count": 2}, {"value": "recipe", "count": 1}], "other": 0, "missing": 0}
     assert [(r["from"], r["to"], r["count"]) for r in facets["year"]["values"]] == [(None, 2005, 1), (2005, None, 2)]
     assert {"value": "2020-05-31T10:00:00Z", "count": 1} in facets["out"]["values"]
-    stats = search(api, books, facets="year(stats),out(stats)")["facets"]
+    stats = search(api, library, facets="year(stats),out(stats)")["facets"]
     assert (stats["year"]["min"], stats["year"]["max"], stats["year"]["count"]) == (2001, 2020, 3)
     assert (stats["out"]["min"], stats["out"]["max"]) == ("2020-05-31T10:00:00Z", "2022-05-31T10:00:00Z")
     assert "sum" not in stats["out"]
 
 
-def test_highlights(api, books):
+def test_highlights(api, library):
     """Ranges in code points, or marked text that is safe in HTML."""
-    answer = search(api, books, q="cooking", highlight="title")
+    answer = search(api, library, q="cooking", highlight="title")
     assert answer["hits"][0]["highlights"] == {"title": {"text": "Cooking with fire", "ranges": [[0, 7]]}}
-    answer = search(api, books, q="cooking", highlight="title", highlight_format="html")
+    answer = search(api, library, q="cooking", highlight="title", highlight_format="html")
     assert answer["hits"][0]["highlights"]["title"]["html"] == "<em>Cooking</em> with fire"
 
 
@@ -73,17 +73,17 @@ def test_highlighted_arrays(api, books):
     assert [mark["text"] for mark in marks] == ["green apple", "red apple"] and marks[1]["ranges"] == [[4, 9]]
 
 
-def test_corrections(api, books):
+def test_corrections(api, library):
     """A typo is corrected, and the answer says so."""
-    answer = search(api, books, q="cookign fire")
+    answer = search(api, library, q="cookign fire")
     assert ids(answer)[0] == "c"
     assert answer["corrections"] == [{"word": "cookign", "to": ["cooking"]}]
-    assert "corrections" not in search(api, books, q="cookign", typo="false")
+    assert "corrections" not in search(api, library, q="cookign", typo="false")
 
 
-def test_explain(api, books):
+def test_explain(api, library):
     """Explaining adds something to each hit."""
-    assert all(hit["explain"] for hit in search(api, books, q="parsing", explain="true")["hits"])
+    assert all(hit["explain"] for hit in search(api, library, q="parsing", explain="true")["hits"])
 
 
 def follow(api, path: str, **query) -> list[str]:
@@ -171,27 +171,27 @@ def test_partial_and_unasked():
         ("q=" + "x" * 1001, "q"),
     ],
 )
-def test_bad_searches(api, books, query, pointer):
+def test_bad_searches(api, library, query, pointer):
     """What is wrong is named by its parameter; in JSON by its pointer."""
-    body = api.get(f"{books}/search?{query}", fails=422)
+    body = api.get(f"{library}/search?{query}", fails=422)
     assert body["errors"][0]["pointer"] == pointer
 
 
-def test_bad_posts(api, books):
+def test_bad_posts(api, library):
     """A POST that cannot be read, is no object, or holds what is unknown."""
-    assert api.post(f"{books}/search", json={"limit": "x"}, fails=422)["errors"][0]["pointer"] == "/limit"
-    assert "filter" in api.post(f"{books}/search", json={"fliter": "x"}, fails=422)["detail"]
-    api.post(f"{books}/search", json=[], fails=422, code="not_an_object")
-    api.post(f"{books}/search", data="{", content_type="application/json", fails=400, code="unreadable")
-    api.post(f"{books}/search", data="{}", fails=415)
-    api.post(f"{books}/search?q=x", json={}, fails=422, code="unknown_parameter")
+    assert api.post(f"{library}/search", json={"limit": "x"}, fails=422)["errors"][0]["pointer"] == "/limit"
+    assert "filter" in api.post(f"{library}/search", json={"fliter": "x"}, fails=422)["detail"]
+    api.post(f"{library}/search", json=[], fails=422, code="not_an_object")
+    api.post(f"{library}/search", data="{", content_type="application/json", fails=400, code="unreadable")
+    api.post(f"{library}/search", data="{}", fails=415)
+    api.post(f"{library}/search?q=x", json={}, fails=422, code="unknown_parameter")
 
 
-def test_suggest(api, books):
+def test_suggest(api, library):
     """Completions of the last word, with how many documents hold it."""
-    answer = api.get(f"{books}/suggest?q=pars")
+    answer = api.get(f"{library}/suggest?q=pars")
     assert answer["suggestions"][0]["text"] == "parsing" and answer["suggestions"][0]["count"] == 2
     assert answer["corrections"] == []
-    assert len(api.get(f"{books}/suggest?q=c&limit=1")["suggestions"]) <= 1
-    api.get(f"{books}/suggest?q=c&limit=x", fails=422)
-    api.get(f"{books}/suggest?q=c&field=year", fails=422)
+    assert len(api.get(f"{library}/suggest?q=c&limit=1")["suggestions"]) <= 1
+    api.get(f"{library}/suggest?q=c&limit=x", fails=422)
+    api.get(f"{library}/suggest?q=c&field=year", fails=422)

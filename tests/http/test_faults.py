@@ -1,0 +1,106 @@
+"""What only shows when something is missing: no indexer, a full disk, settings or a folder that cannot be used."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import searchapi
+from searchapi.app import create_app
+from searchapi.config import Settings
+from searchapi.engines.embedded import EmbeddedEngine
+from searchapi.exceptions import DeadlineExceeded, StorageFull
+
+from .conftest import API, assert_problem
+
+ROOT = Path(searchapi.__file__).parent.parent
+
+
+@pytest.fixture
+def engine(tmp_path):
+    engine = EmbeddedEngine(tmp_path)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def alone(tmp_path, engine):
+    """An application without an indexer, which waits 50 ms."""
+    return API(create_app(Settings(data_dir=tmp_path, wait_timeout_ms=50), engine, engine.system).test_client())
+
+
+def test_waiting_is_bounded(alone):
+    """Where the index does not catch up in time, the write is kept and the answer says so."""
+    path = "/v1/indexes/books/documents"
+    assert alone.post(f"{path}?refresh=wait_for", json=[{"id": 1}, {"id": 2}])["refreshed"] is False
+    assert alone.put(f"{path}/3?refresh=wait_for", json={}, status=201)["refreshed"] is False
+    assert alone.delete(f"{path}/3?refresh=wait_for", status=200)["refreshed"] is False
+    task = alone.delete(f"{path}?filter=id=1&refresh=wait_for", status=202)
+    assert task["status"] == "queued" and task["finished_at"] is None
+    assert alone.get(f"{path}/1") == {"id": 1}
+
+
+def test_full_disk(alone, engine, monkeypatch):
+    """A write is refused with 503 and when to come again; reads go on."""
+    alone.post("/v1/indexes/books/documents", json=[{"id": 1}])
+
+    def full(name, operations):
+        raise StorageFull("The disk is full: nothing was written.")
+
+    monkeypatch.setattr(engine, "write", full)
+    for method, path in (("POST", ""), ("PATCH", ""), ("PUT", "/1"), ("PATCH", "/1")):
+        response = alone.raw(method, f"/v1/indexes/books/documents{path}", json={"id": 1})
+        assert_problem(response, 503, "storage_full")
+        assert response.headers["Retry-After"] == "30"
+    assert alone.get("/v1/indexes/books/documents/1") == {"id": 1}
+
+
+def test_deadline(alone, engine, monkeypatch):
+    """A search that takes too long is 503."""
+
+    def slow(name, query):
+        raise DeadlineExceeded("The search did not finish within 1000 ms.")
+
+    alone.post("/v1/indexes", json={"name": "books"})
+    monkeypatch.setattr(engine, "search", slow)
+    alone.get("/v1/indexes/books/search", fails=503, code="deadline_exceeded")
+
+
+def started(module: str, **settings: str) -> subprocess.CompletedProcess:
+    known = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **settings}
+    return subprocess.run([sys.executable, "-c", f"import {module}"], cwd="/", env=known, capture_output=True, text=True)
+
+
+def test_a_start_that_cannot_be(tmp_path):
+    """One line that says why, and the status at which Gunicorn gives up."""
+    (tmp_path / "file").write_text("")
+    done = started("searchapi.wsgi", DATA_DIR=str(tmp_path / "file/data"))
+    assert done.returncode == 4 and done.stderr.startswith("searchapi cannot start: The data folder ")
+    assert len(done.stderr.splitlines()) == 1
+    for module, status in (("searchapi.wsgi", 4), ("searchapi.gunicorn_conf", 1)):
+        done = started(module, DATA_DIR=str(tmp_path), PORT="http")
+        assert done.returncode == status
+        assert done.stderr == "searchapi cannot start: PORT is 'http', but it must be a whole number from 1 to 65535.\n"
+        done = started(module, DATA_DIR=str(tmp_path), HOST="0.0.0.0")
+        assert done.returncode == status and "HOST is 0.0.0.0" in done.stderr
+
+
+def test_gunicorn_settings(tmp_path):
+    """What is set for Gunicorn, and no name of its own by accident."""
+    code = (
+        "import searchapi.gunicorn_conf as c; from gunicorn.config import KNOWN_SETTINGS;"
+        "print(sorted(set(vars(c)) & {s.name for s in KNOWN_SETTINGS})); print(c.bind, c.workers, c.threads)"
+    )
+    known = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOST": "::1", "PORT": "9001", "WORKERS": "3", "THREADS": "5"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=known, capture_output=True, text=True, check=True)
+    names, values = done.stdout.splitlines()
+    assert values == "[::1]:9001 3 5"
+    assert ast.literal_eval(names) == sorted(
+        "accesslog bind control_socket_disable graceful_timeout keepalive limit_request_line logconfig_dict preload_app threads "
+        "timeout worker_class worker_tmp_dir workers".split()
+    )
