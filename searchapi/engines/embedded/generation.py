@@ -238,17 +238,20 @@ def keyword_shown(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """uuid: of the store that the generation was built from. seq: every write up to it is in the committed index."""
+    """uuid: of the store that the generation was built from. seq: every write up to it is in the committed index. written_ms: when
+    the store says that this seq was written, so that an older copy of the store is told even after it was written to; None where
+    no document has this seq."""
 
     uuid: str
     seq: int
+    written_ms: int | None = None
 
 
 def read_reached(path: Path) -> Reached | None:
     """None where there is none that can be read: the generation is not to be trusted."""
     try:
         data: Any = orjson.loads((path / REACHED).read_bytes())
-        return Reached(str(data["uuid"]), int(data["seq"]))
+        return Reached(str(data["uuid"]), int(data["seq"]), data.get("written_ms"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

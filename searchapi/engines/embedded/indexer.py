@@ -155,6 +155,7 @@ class Indexer:
             and reached.uuid == state.uuid
             and reached.seq <= store.newest_seq()
             and reached.seq >= store.counters()["pruned_seq"]
+            and reached.written_ms in (None, store.written_ms(reached.seq) or reached.written_ms)
         )
 
     def _writer(self, store: Store, state: State, g: Generation) -> GenerationWriter:

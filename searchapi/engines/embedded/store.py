@@ -200,6 +200,12 @@ class Store:
             finally:
                 connection.execute("ROLLBACK")
 
+    def written_ms(self, seq: int) -> int | None:
+        """When the document that has this seq was written; None where none has it (any more)."""
+        with mapped_errors("read"):
+            row = self.connection.execute("SELECT written_ms FROM documents WHERE seq = ?", (seq,)).fetchone()
+        return row[0] if row else None
+
     def changes(self, after: int, limit: int) -> list[tuple[int, str, bytes | None]]:
         """(seq, id, body or None for a deleted one) of the writes after `after`, in order."""
         with mapped_errors("read"):

@@ -60,10 +60,11 @@ class GenerationWriter:
                 self.caught_up = False
                 return True
             seq = self._apply(store, newest)
+            written_ms = store.written_ms(seq)
         self.caught_up = seq == newest
         if seq == self.reached:
             return False
-        self._commit(seq)
+        self._commit(seq, written_ms)
         return True
 
     def _apply(self, store: Store, newest: int) -> int:
@@ -79,10 +80,10 @@ class GenerationWriter:
                 return seq
         return newest  # the last rows may be gone: tombstones that were pruned, or a version given from outside
 
-    def _commit(self, seq: int) -> None:
+    def _commit(self, seq: int, written_ms: int | None) -> None:
         self._vocabulary.commit()  # first: a word that is in no document yet does no harm
         self._writer.commit()
-        write_reached(self.path, Reached(self._uuid, seq))
+        write_reached(self.path, Reached(self._uuid, seq, written_ms))
         self.reached = seq
         if self._vocabulary.wants_counting:
             self._index.reload()
@@ -93,7 +94,7 @@ class GenerationWriter:
         for writer in (self._writer, self._vocabulary.writer):
             with contextlib.suppress(ValueError, OSError, RuntimeError):
                 writer.rollback()
-        del self._writer, self._vocabulary
+        del self._writer, self._vocabulary, self._encoder
 
 
 class _Encoder:
