@@ -15,12 +15,12 @@ from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 import orjson
 from flask import Flask, request
-from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.routing import BaseConverter
 
 from .config import Settings
 from .exceptions import Fault, Invalid, TooLarge, Unreadable
-from .ndjson import read_documents
+from .ndjson import JSON_TYPES, NDJSON_TYPES, ReadLimits, read_documents
 
 JSON = "application/json"
 MAX_PARAMETERS = 100  # of a query string
@@ -232,6 +232,19 @@ def document_body(settings: Settings, *accepted: str) -> dict[str, Any]:
     if isinstance(document, Fault):
         raise Invalid.at(document.pointer.removeprefix("/0"), document.code, document.detail)
     return document
+
+
+def documents_body(settings: Settings) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
+    """The body as many documents, read as they are taken: see ndjson.read_documents. Raises UnsupportedMediaType at once."""
+    kind = content_type(*JSON_TYPES, *NDJSON_TYPES)
+    return _documents(kind, ReadLimits(settings.max_document_bytes, settings.max_documents, settings.max_body_bytes))
+
+
+def _documents(kind: str, limits: ReadLimits) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
+    try:
+        yield from read_documents(request.stream, kind, limits)
+    except RequestEntityTooLarge:  # a body without a length; one with a length is refused before it is read
+        raise TooLarge(f"The body is longer than {limits.max_json_bytes} bytes; send it in parts.") from None
 
 
 def member(body: dict[str, Any], name: str, example: str) -> Any:

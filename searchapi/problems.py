@@ -92,6 +92,8 @@ def _http(error: HTTPException) -> Response:
         return error.get_response()
     headers = {name: value for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")}
     detail = error.description or ""
+    if "Allow" in headers:
+        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
     if status in HTTP_DETAILS:
         detail = HTTP_DETAILS[status]
     elif status == 405:

@@ -9,8 +9,7 @@ from flask import Blueprint, Response, request
 
 from .. import problems, serialise
 from ..exceptions import Invalid
-from ..incoming import content_type, number, parameters, waits
-from ..ndjson import JSON_TYPES, NDJSON_TYPES, ReadLimits, read_documents
+from ..incoming import documents_body, number, parameters, waits
 from ..query.filters import parse_filter
 from ..services import services
 
@@ -33,9 +32,7 @@ def patch_documents(index: str) -> Response:
 
 def _batch(index: str, kind: Literal["put", "patch"], given: dict[str, str]) -> Response:
     s, wait = services(), waits(given)
-    limits = ReadLimits(s.settings.max_document_bytes, s.settings.max_documents, s.settings.max_body_bytes)
-    items = read_documents(request.stream, content_type(*JSON_TYPES, *NDJSON_TYPES), limits)
-    result = s.write_many(index, kind, items, given.get("primary_key"))
+    result = s.write_many(index, kind, documents_body(s.settings), given.get("primary_key"))
     body = serialise.batch(result)
     if result.errors and not result.accepted:
         return problems.refused_batch(body["errors"], result.refused)

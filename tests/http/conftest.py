@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import re
 import threading
@@ -44,6 +45,30 @@ def assert_problem(response: TestResponse, status: int, code: str | None = None)
         codes = {body["code"], *(error["code"] for error in body.get("errors", []))}
         assert code in codes, body
     return body
+
+
+def chunked(pieces) -> dict:
+    """Arguments for a request whose body has no known length."""
+    stream = {"wsgi.input": _Stream(pieces), "wsgi.input_terminated": True}
+    return {"headers": {"Transfer-Encoding": "chunked"}, "environ_overrides": stream}
+
+
+class _Stream(io.RawIOBase):
+    """What such a body looks like to WSGI."""
+
+    def __init__(self, pieces):
+        super().__init__()
+        self.pieces, self.left = pieces, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        while len(self.left) < len(buffer) and (piece := next(self.pieces, None)):
+            self.left += piece
+        out, self.left = self.left[: len(buffer)], self.left[len(buffer) :]
+        buffer[: len(out)] = out
+        return len(out)
 
 
 @dataclass

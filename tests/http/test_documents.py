@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
-
 import orjson
 import pytest
+
+from .conftest import chunked
 
 
 def ids(body: dict) -> list[str]:
@@ -79,30 +79,6 @@ def test_ndjson_is_read_as_a_stream(api, name):
     lines = (orjson.dumps({"id": n, "text": "x" * 2000}) + b"\n" for n in range(40))
     answer = api.post(f"/v1/indexes/{name}/documents", content_type="application/x-ndjson", **chunked(lines))
     assert answer["accepted"] == 40
-
-
-def chunked(pieces) -> dict:
-    """Arguments for a request whose body has no known length."""
-    stream = {"wsgi.input": _Stream(pieces), "wsgi.input_terminated": True}
-    return {"headers": {"Transfer-Encoding": "chunked"}, "environ_overrides": stream}
-
-
-class _Stream(io.RawIOBase):
-    """What such a body looks like to WSGI."""
-
-    def __init__(self, pieces):
-        super().__init__()
-        self.pieces, self.left = pieces, b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int:
-        while len(self.left) < len(buffer) and (piece := next(self.pieces, None)):
-            self.left += piece
-        out, self.left = self.left[: len(buffer)], self.left[len(buffer) :]
-        buffer[: len(out)] = out
-        return len(out)
 
 
 def test_caps(api, books):

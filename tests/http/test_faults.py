@@ -15,8 +15,9 @@ from searchapi.app import create_app
 from searchapi.config import Settings
 from searchapi.engines.embedded import EmbeddedEngine
 from searchapi.exceptions import DeadlineExceeded, StorageFull
+from searchapi.search import SearchService
 
-from .conftest import API, assert_problem
+from .conftest import API, assert_problem, chunked
 
 ROOT = Path(searchapi.__file__).parent.parent
 
@@ -45,6 +46,16 @@ def test_waiting_is_bounded(alone):
     assert alone.get(f"{path}/1") == {"id": 1}
 
 
+def test_a_stream_that_turns_out_too_long(tmp_path, engine):
+    """A body without a length is cut off at the cap; what was accepted before is kept, and told."""
+    app = create_app(Settings(data_dir=tmp_path, max_body_bytes=100_000, max_document_bytes=1000), engine, engine.system)
+    lines = (b'{"id": %d, "text": "%b"}\n' % (n, b"x" * 40) for n in range(5000))
+    rest = chunked(lines) | {"content_type": "application/x-ndjson"}
+    body = API(app.test_client()).post("/v1/indexes/books/documents", fails=413, code="too_large", **rest)
+    assert "1000 documents of this request were accepted" in body["detail"]
+    assert engine.stats("books").documents == 1000
+
+
 def test_full_disk(alone, engine, monkeypatch):
     """A write is refused with 503 and when to come again; reads go on."""
     alone.post("/v1/indexes/books/documents", json=[{"id": 1}])
@@ -60,14 +71,14 @@ def test_full_disk(alone, engine, monkeypatch):
     assert alone.get("/v1/indexes/books/documents/1") == {"id": 1}
 
 
-def test_deadline(alone, engine, monkeypatch):
+def test_deadline(alone, monkeypatch):
     """A search that takes too long is 503."""
 
-    def slow(name, query):
+    def slow(self, info, asked):
         raise DeadlineExceeded("The search did not finish within 1000 ms.")
 
     alone.post("/v1/indexes", json={"name": "books"})
-    monkeypatch.setattr(engine, "search", slow)
+    monkeypatch.setattr(SearchService, "search", slow)
     alone.get("/v1/indexes/books/search", fails=503, code="deadline_exceeded")
 
 
