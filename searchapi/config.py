@@ -274,6 +274,8 @@ def _data_check(data_dir: Path) -> Check:
     place = _existing(data_dir)
     if not place.is_dir():
         return Check("data folder", "error", f"{place} is not a folder")
+    if os.statvfs(place).f_flag & os.ST_RDONLY:
+        return Check("data folder", "error", f"{place} is on a disk that is read-only")
     if not os.access(place, os.W_OK | os.X_OK):
         return Check("data folder", "error", f"{place} cannot be written by this user")
     return Check("data folder", "ok", f"{data_dir.absolute()} {'is there' if place == data_dir.absolute() else 'will be made'}")

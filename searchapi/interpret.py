@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
-from typing import Protocol
 
 from . import analysis
+from .engines.base import Reading
 from .model import AllOf, AnyOf, Expansion, IndexInfo, IndexSettings, Match, Near, Node, Phrase, Term, TextQuery, Word
 
 PREFIX_WEIGHT = 0.7  # of a word that the typed one begins
@@ -33,13 +33,6 @@ WHOLE_WEIGHT = 3.0  # of a short query written as one word, in the field with th
 PHRASE_WEIGHT = 0.5  # of a short query found word by word as it was typed
 JOINED_PREFIX = 4  # letters from which on joined neighbours at the end also begin longer words
 FULL_BOOST_WORDS = 2  # up to so many words field boosts count in full; then with the power FULL_BOOST_WORDS / words
-
-
-class Vocabulary(Protocol):
-    """The words of an index, as the engine port offers them."""
-
-    def expand(self, word: str, fields: Sequence[str], kind: str, distance: int, limit: int) -> list[Expansion]: ...
-    def frequency(self, word: str, fields: Sequence[str]) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +88,7 @@ def corrected(part: Part, corrections: dict[str, list[Expansion]]) -> Node:
     return AnyOf((part.exact, *terms)) if terms else part.exact
 
 
-def interpret(text: TextQuery, info: IndexInfo, vocabulary: Vocabulary) -> Interpretation:
+def interpret(text: TextQuery, info: IndexInfo, vocabulary: Reading) -> Interpretation:
     everywhere = tuple(f.name for f in info.text_fields)
     stopping = _stop_words(text.wanted, info.settings)
     parts: list[Part] = []
@@ -131,9 +124,7 @@ def _single(part: Word) -> str | None:
     return made[0] if len(made) == 1 else None
 
 
-def _part(
-    wanted, position: int, everywhere: tuple[str, ...], rules: SynonymRules, vocabulary: Vocabulary
-) -> tuple[int, Part | None]:
+def _part(wanted, position: int, everywhere: tuple[str, ...], rules: SynonymRules, vocabulary: Reading) -> tuple[int, Part | None]:
     """(how many wanted parts it covers, the part); None for what holds no word."""
     part = wanted[position]
     fields = (part.field,) if part.field is not None else everywhere
@@ -166,7 +157,7 @@ def _words_from(wanted: Sequence[Word | Phrase], position: int) -> list[str]:
     return run
 
 
-def _word(part: Word, fields: tuple[str, ...], vocabulary: Vocabulary) -> Node | None:
+def _word(part: Word, fields: tuple[str, ...], vocabulary: Reading) -> Node | None:
     made = analysis.words(part.text)
     if not made:
         return None
@@ -179,11 +170,11 @@ def _word(part: Word, fields: tuple[str, ...], vocabulary: Vocabulary) -> Node |
     return AnyOf((term, *longer)) if longer else term
 
 
-def _beginning(word: str, fields: tuple[str, ...], weight: float, vocabulary: Vocabulary) -> list[Node]:
+def _beginning(word: str, fields: tuple[str, ...], weight: float, vocabulary: Reading) -> list[Node]:
     return [Term(e.word, fields, weight, stem=False) for e in vocabulary.expand(word, fields, "prefix", 0, PREFIXES)]
 
 
-def _with_joined(parts: list[Part], wanted: Sequence[Word | Phrase], vocabulary: Vocabulary) -> tuple[Part, ...]:
+def _with_joined(parts: list[Part], wanted: Sequence[Word | Phrase], vocabulary: Reading) -> tuple[Part, ...]:
     """Neighbours written as one word stand for both: `split ext` for `splitext`, and `read te` at the end for `readtext`."""
     joined: dict[int, list[Node]] = {}
     for n, (left, right) in enumerate(pairwise(parts)):
@@ -223,9 +214,7 @@ def _proximity(wanted: Sequence[Word | Phrase], stopping: set[int], everywhere: 
     return tuple(Near(pair, everywhere, PROXIMITY_SLOP, PROXIMITY_WEIGHT, stem=True) for pair in pairs if pair[0] != pair[1])
 
 
-def _whole(
-    wanted: Sequence[Word | Phrase], info: IndexInfo, everywhere: tuple[str, ...], vocabulary: Vocabulary
-) -> tuple[Node, ...]:
+def _whole(wanted: Sequence[Word | Phrase], info: IndexInfo, everywhere: tuple[str, ...], vocabulary: Reading) -> tuple[Node, ...]:
     """A short query as a name (written as one word, in the field with the highest boost) and as a phrase."""
     words = [w for p in wanted if isinstance(p, Word) and p.field is None and (w := _single(p))]
     if not words or not everywhere or len(words) != len(wanted) or len(words) > SHORT:

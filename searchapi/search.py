@@ -18,7 +18,7 @@ from dataclasses import replace
 import orjson
 
 from . import analysis, documents
-from .engines.base import Engine
+from .engines.base import Engine, Reading
 from .highlight import highlight
 from .interpret import PREFIXES, TYPOS, Interpretation, interpret
 from .model import (
@@ -55,37 +55,40 @@ class SearchService:
 
     def search(self, info: IndexInfo, request: SearchRequest) -> SearchAnswer:
         """Raises DeadlineExceeded, IndexNotFound, EngineUnavailable."""
-        return _Search(self.engine, self.limits, info, request).answer()
+        with self.engine.reading(info.name) as reading:
+            return _Search(reading, self.limits, info, request).answer()
 
     def suggest(self, info: IndexInfo, request: SuggestRequest) -> SuggestAnswer:
         """Completions of the last word, and for words that the index does not hold, what may have been meant."""
-        fields = (request.field,) if request.field else tuple(f.name for f in info.text_fields)
-        made = _outer(analysis.tokens(request.q))
-        typing = made[-1] if made and request.q[made[-1].end :] == "" else None
-        completions = self.engine.expand(info.name, typing.word, fields, "prefix", 0, request.limit) if typing else []
-        corrections, best = [], {}
-        for token in made:
-            if (token is typing and completions) or self.engine.frequency(info.name, token.word, fields):
-                continue
-            found = self._misspelt(info, token.word, fields)
-            if found:
-                best[token] = found
-                corrections.append(Correction(request.q[token.start : token.end], tuple(e.word for e in found)))
-        if typing in best:
-            completions = best[typing][: request.limit]
-        suggestions = [_completed(request.q, typing, e) for e in completions] if typing else []
-        return SuggestAnswer(tuple(suggestions), tuple(corrections))
+        with self.engine.reading(info.name) as reading:
+            return _suggest(reading, info, request)
 
-    def _misspelt(self, info: IndexInfo, word: str, fields: Sequence[str]) -> list[Expansion]:
-        distance = typos_allowed(word, info.settings.typo)
-        return self.engine.expand(info.name, word, fields, "typo", distance, DID_YOU_MEAN) if distance else []
+
+def _suggest(reading: Reading, info: IndexInfo, request: SuggestRequest) -> SuggestAnswer:
+    fields = (request.field,) if request.field else tuple(f.name for f in info.text_fields)
+    made = _outer(analysis.tokens(request.q))
+    typing = made[-1] if made and request.q[made[-1].end :] == "" else None
+    completions = reading.expand(typing.word, fields, "prefix", 0, request.limit) if typing else []
+    corrections, best = [], {}
+    for token in made:
+        if (token is typing and completions) or reading.frequency(token.word, fields):
+            continue
+        distance = typos_allowed(token.word, info.settings.typo)
+        found = reading.expand(token.word, fields, "typo", distance, DID_YOU_MEAN) if distance else []
+        if found:
+            best[token] = found
+            corrections.append(Correction(request.q[token.start : token.end], tuple(e.word for e in found)))
+    if typing in best:
+        completions = best[typing][: request.limit]
+    suggestions = [_completed(request.q, typing, e) for e in completions] if typing else []
+    return SuggestAnswer(tuple(suggestions), tuple(corrections))
 
 
 class _Search:
     """One search on its way from request to answer."""
 
-    def __init__(self, engine: Engine, limits: Limits, info: IndexInfo, request: SearchRequest):
-        self.engine, self.limits, self.info, self.request = engine, limits, info, request
+    def __init__(self, reading: Reading, limits: Limits, info: IndexInfo, request: SearchRequest):
+        self.reading, self.limits, self.info, self.request = reading, limits, info, request
         self.deadline = time.monotonic() + request.timeout_ms / 1000
         self.engine_time = 0.0
         self.corrections: dict[str, list[Expansion]] = {}
@@ -154,9 +157,12 @@ class _Search:
         return RELAXED, relaxed, wider
 
     def _typos(self, read: Interpretation) -> dict[str, list[Expansion]]:
+        """Corrections of words that are in fewer than FEW documents: one that is in more is what was meant."""
         found = {}
         for part in read.required:
             distance = typos_allowed(part.word, self.info.settings.typo) if part.word is not None else 0
+            if distance and self.frequency(part.word, part.fields) >= FEW:
+                continue
             if distance and (words := self.expand(part.word, part.fields, "typo", distance, TYPOS)):
                 found[part.word] = words
         return found
@@ -168,21 +174,21 @@ class _Search:
         query = Query(match, self.request.filter, self.request.facets, self.request.sort, page, self.deadline, self.request.explain)
         started = time.perf_counter()
         try:
-            return self.engine.search(self.info.name, query)
+            return self.reading.search(query)
         finally:
             self.engine_time += time.perf_counter() - started
 
     def expand(self, word: str, fields: Sequence[str], kind: str, distance: int, limit: int) -> list[Expansion]:
         started = time.perf_counter()
         try:
-            return self.engine.expand(self.info.name, word, fields, kind, distance, limit)
+            return self.reading.expand(word, fields, kind, distance, limit)
         finally:
             self.engine_time += time.perf_counter() - started
 
     def frequency(self, word: str, fields: Sequence[str]) -> int:
         started = time.perf_counter()
         try:
-            return self.engine.frequency(self.info.name, word, fields)
+            return self.reading.frequency(word, fields)
         finally:
             self.engine_time += time.perf_counter() - started
 

@@ -8,6 +8,7 @@ checked inside its write transaction, by `documents.py`, because another process
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -35,6 +36,23 @@ class Capabilities:
     engine: str
     relevance_cursor: bool = False  # a cursor in relevance order that neither skips nor repeats
     partial_results: bool = False  # an answer with what was found by the deadline
+
+
+ExpandKind = Literal["prefix", "typo"]
+
+
+class Reading(Protocol):
+    """What can be asked of an index at one moment: every answer is of the same documents, whatever is written meanwhile."""
+
+    def search(self, query: Query) -> Result:
+        """Raises DeadlineExceeded."""
+
+    def expand(self, word: str, fields: Sequence[str], kind: ExpandKind, distance: int, limit: int) -> list[Expansion]:
+        """Words of the index that `word` (analysed) begins, or that are within `distance` typos (Damerau-Levenshtein, the first
+        letter may differ), best first by (distance, frequency, word). Never the word itself."""
+
+    def frequency(self, word: str, fields: Sequence[str]) -> int:
+        """Documents that hold the analysed word as it stands, in the field that has most of them."""
 
 
 class Engine(Protocol):
@@ -75,17 +93,16 @@ class Engine(Protocol):
         """Whether searches saw `seq` within timeout seconds."""
 
     # search
+    def reading(self, name: str) -> AbstractContextManager[Reading]:
+        """One moment of the index, for all the steps of one request."""
+
     def search(self, name: str, query: Query) -> Result:
-        """Raises DeadlineExceeded."""
+        """`Reading.search` for a single step, and so the two below."""
 
     def expand(
-        self, name: str, word: str, fields: Sequence[str], kind: Literal["prefix", "typo"], distance: int = 1, limit: int = 20
-    ) -> list[Expansion]:
-        """Words of the index that `word` (analysed) begins, or that are within `distance` typos (Damerau-Levenshtein, the first
-        letter may differ), best first by (distance, frequency, word). Never the word itself."""
-
-    def frequency(self, name: str, word: str, fields: Sequence[str]) -> int:
-        """Documents that hold the analysed word as it stands in the field that has most of them."""
+        self, name: str, word: str, fields: Sequence[str], kind: ExpandKind, distance: int = 1, limit: int = 20
+    ) -> list[Expansion]: ...
+    def frequency(self, name: str, word: str, fields: Sequence[str]) -> int: ...
 
     def health(self) -> EngineHealth: ...
     def close(self) -> None: ...

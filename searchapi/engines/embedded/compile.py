@@ -7,7 +7,7 @@ of a query by their sum. Filters and exclusions never score.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from typing import NamedTuple
 
 from tantivy import FieldType, Occur, Schema
 from tantivy import Query as TQuery
@@ -15,7 +15,7 @@ from tantivy import Query as TQuery
 from ... import model
 from ...analysis import stem
 from ...model import AllOf, AnyOf, Match, Near, Node, Term
-from .generation import Placement, Slots, keyword_value
+from .generation import KEYWORD_LENGTH, Placement, indexed_value
 
 STEM_WEIGHT = 0.8  # of a stem beside the word as it stands, so that the same form ranks first
 TIE_BREAKER = 0.2  # of the other fields' scores, beside the best one's
@@ -25,12 +25,25 @@ _TYPES = {"integer": FieldType.Integer, "boolean": FieldType.Integer, "date": Fi
 _REGEX_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$#&\-~/<>@\"]")
 
 
+_term_query, _boost_query = TQuery.term_query, TQuery.boost_query
+
+
+class Column(NamedTuple):
+    """One text field: the tantivy fields of its words and stems (None for language "none"), and the weight of a match there."""
+
+    words: str
+    stems: str | None
+    language: str
+    weight: float
+
+
 class Compiler:
     def __init__(self, schema: Schema, placement: Placement):
         self.schema = schema
         self.slots = placement.slots
         self.layout = placement.layout
         self.boost_power = 1.0
+        self._known: dict[tuple[str, ...], list[Column]] = {}
 
     # ------------------------------------------------------------------------------------------------------ the whole
 
@@ -50,6 +63,7 @@ class Compiler:
 
     def _match(self, match: Match) -> list[tuple[Occur, TQuery]]:
         self.boost_power = match.boost_power
+        self._known.clear()
         clauses = [self.node(node) for node in match.clauses]
         if match.any_clause and len(clauses) > 1:
             clauses = [TQuery.boolean_query([(_SHOULD, clause) for clause in clauses])]
@@ -81,36 +95,39 @@ class Compiler:
             return [leaf for child in node.nodes for leaf in self._leaves(child)]
         return [self.node(node)]
 
-    def _text_slots(self, fields: Iterable[str]) -> Iterable[Slots]:
-        """Fields that this generation does not hold yet have nothing to match."""
-        for name in fields:
-            slots = self.slots.get(name)
-            if slots is not None and slots.text is not None:
-                yield slots
+    def _columns(self, fields: tuple[str, ...]) -> list[Column]:
+        """Where the words of these text fields are; those that this generation does not hold yet have nothing to match."""
+        columns = self._known.get(fields)
+        if columns is None:
+            columns = self._known[fields] = []
+            for name in fields:
+                slots = self.slots.get(name)
+                if slots is not None and slots.text is not None:
+                    language, weight = self.layout.text[slots.text], slots.field.boost**self.boost_power
+                    stems = f"s{slots.text}" if language != "none" else None
+                    columns.append(Column(f"t{slots.text}", stems, language, weight))
+        return columns
 
     def _term(self, term: Term) -> list[TQuery]:
-        found = []
-        for slots in self._text_slots(term.fields):
-            weight = term.weight * slots.field.boost**self.boost_power
-            found.append(boosted(TQuery.term_query(self.schema, f"t{slots.text}", term.word, "freq"), weight))
-            language = self.layout.text[slots.text]
-            if term.stem and language != "none":
-                query = TQuery.term_query(self.schema, f"s{slots.text}", stem(term.word, language), "freq")
-                found.append(boosted(query, weight * STEM_WEIGHT))
+        found, schema, word = [], self.schema, term.word
+        for column in self._columns(term.fields):
+            weight = term.weight * column.weight
+            found.append(boosted(_term_query(schema, column.words, word, "freq"), weight))
+            if term.stem and column.stems is not None:
+                found.append(boosted(_term_query(schema, column.stems, stem(word, column.language), "freq"), weight * STEM_WEIGHT))
         return found
 
     def _near(self, near: Near) -> list[TQuery]:
         found = []
-        for slots in self._text_slots(near.fields):
-            language = self.layout.text[slots.text]
-            stemmed = near.stem and language != "none"
-            words = [stem(word, language) for word in near.words] if stemmed else list(near.words)
-            name = f"s{slots.text}" if stemmed else f"t{slots.text}"
+        for column in self._columns(near.fields):
+            stemmed = near.stem and column.stems is not None
+            words = [stem(word, column.language) for word in near.words] if stemmed else list(near.words)
+            name = column.stems if stemmed else column.words
             if len(words) == 1:
-                query = TQuery.term_query(self.schema, name, words[0], "freq")
+                query = _term_query(self.schema, name, words[0], "freq")
             else:
                 query = TQuery.phrase_query(self.schema, name, words, near.slop)
-            found.append(boosted(query, near.weight * slots.field.boost**self.boost_power))
+            found.append(boosted(query, near.weight * column.weight))
         return found
 
     # ------------------------------------------------------------------------------------------------------- filters
@@ -160,23 +177,15 @@ class Compiler:
         slots = self.slots.get(node.field)
         if slots is None:
             return TQuery.empty_query()
-        pattern = _REGEX_SPECIAL.sub(r"\\\g<0>", keyword_value(node.prefix).partition("\x00")[0])
+        pattern = _REGEX_SPECIAL.sub(r"\\\g<0>", node.prefix[: None if slots.field.type == "keyword" else KEYWORD_LENGTH])
         return TQuery.regex_query(self.schema, slots.value_name, f"(?s){pattern}.*")
 
     def _exists(self, node: model.Exists) -> TQuery:
         return TQuery.term_query(self.schema, "_fields", node.field, "basic")
 
 
-def indexed_value(slots: Slots, value):
-    """A value as its slot holds it."""
-    kind = slots.field.type
-    if kind in ("text", "keyword"):
-        return keyword_value(value)
-    return float(value) if kind == "float" else int(value)
-
-
 def boosted(query: TQuery, weight: float) -> TQuery:
-    return query if weight == 1.0 else TQuery.boost_query(query, weight)
+    return query if weight == 1.0 else _boost_query(query, weight)
 
 
 def unscored(query: TQuery) -> TQuery:

@@ -13,7 +13,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 from ...exceptions import EngineError, EngineUnavailable, IndexNotFound, SearchAPIError
 from ...model import (
@@ -136,8 +135,8 @@ class EmbeddedEngine:
         deleted, upto = 0, store.newest_seq()
         self._caught_up(store, upto)
         while True:
-            with self._reading(name) as snapshot:
-                found = searching.matching(snapshot, filter, upto, DELETE_CHUNK) if snapshot else []
+            with self.reading(name) as reading:
+                found = reading.matching(filter, upto, DELETE_CHUNK)
             if not found:
                 return deleted
             count, seq = store.delete_unchanged(found)
@@ -166,30 +165,23 @@ class EmbeddedEngine:
     # -------------------------------------------------------------------------------------------------------- search
 
     def search(self, name: str, query: Query) -> Result:
-        with self._reading(name) as snapshot:
-            return searching.Search(snapshot, query).run() if snapshot else Result((), 0)
+        with self.reading(name) as reading:
+            return reading.search(query)
 
-    def expand(
-        self, name: str, word: str, fields: Sequence[str], kind: Literal["prefix", "typo"], distance: int = 1, limit: int = 20
-    ) -> list[Expansion]:
-        with self._reading(name) as snapshot:
-            if snapshot is None:
-                return []
-            if kind == "prefix":
-                return searching.prefixed(snapshot, word, fields, limit)
-            return searching.misspelt(snapshot, word, fields, distance, limit)
+    def expand(self, name: str, word: str, fields: Sequence[str], kind: str, distance: int = 1, limit: int = 20) -> list[Expansion]:
+        with self.reading(name) as reading:
+            return reading.expand(word, fields, kind, distance, limit)
 
     def frequency(self, name: str, word: str, fields: Sequence[str]) -> int:
-        with self._reading(name) as snapshot:
-            return searching.frequency(snapshot, word, fields) if snapshot else 0
+        with self.reading(name) as reading:
+            return reading.frequency(word, fields)
 
     @contextlib.contextmanager
-    def _reading(self, name: str) -> Iterator[Snapshot | None]:
-        """The index's snapshot; None for an index that has never been searched yet, which is empty to a search. A generation
-        that tantivy cannot read is reported, so that the indexer builds another."""
+    def reading(self, name: str) -> Iterator[searching.Reading]:
+        """A generation that tantivy cannot read is reported, so that the indexer builds another."""
         store = self._store(name)
         try:
-            yield self._snapshot(store)
+            yield searching.Reading(self._snapshot(store))
         except SearchAPIError:
             raise
         except BaseException as error:

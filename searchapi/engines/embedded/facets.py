@@ -116,7 +116,7 @@ def _shown(slots: Slots, key: Any) -> Any:
         return bool(key)
     if kind == "float":
         return float(key)
-    return keyword_shown(key) if isinstance(key, str) else int(key)
+    return key if kind == "keyword" else keyword_shown(key) if kind == "text" else int(key)
 
 
 def _stats(stats: dict, slots: Slots) -> dict[str, Any]:

@@ -5,7 +5,7 @@ among them (128 unused ones did not slow commits), and a *mapping* gives each fi
 nothing is rebuilt; when they run out, the next generation has twice as many, so rebuilds stay logarithmic in the fields.
 
     text      t<n> words as they stand, s<n> stemmed by the slot's language; a keyword slot as well for its keyword twin
-    keyword   k<n> the whole value, shortened by `keyword_value`
+    keyword   k<n> the whole value; that of a text's twin is shortened by `keyword_value`
     integer   i<n>; an inferred one has a float slot as well, so that widening it needs no rebuild
     float     f<n>
     boolean   i<n> as 0 or 1
@@ -137,15 +137,10 @@ def _placed(new: Field, layout: Layout, used: dict[str, set[int]]) -> Slots | No
 
 def _updated(old: Slots, new: Field, layout: Layout) -> Slots | None:
     """The same slots with a changed field, where what they hold already fits it."""
-    if new.type == "text" and (old.text is None or layout.text[old.text] != new.language):
+    widened = old.field.type == "integer" and new.type == "float" and old.float is not None
+    if new.type != old.field.type and not widened:
         return None
-    if new.has_values and new.type in ("text", "keyword") and old.keyword is None:
-        return None
-    if new.type == "float" and old.float is None:
-        return None
-    if new.type in ("integer", "boolean", "date") and old.field.type != new.type:
-        return None
-    if (old.field.type in ("text", "keyword")) != (new.type in ("text", "keyword")):
+    if new.type == "text" and (layout.text[old.text] != new.language or (new.keyword and old.keyword is None)):
         return None
     return replace(old, field=new)
 
@@ -219,8 +214,18 @@ def open_words(path: Path, *, create: bool = False) -> tantivy.Index:
     return tantivy.Index.open(str(path / WORDS))
 
 
+def indexed_value(slots: Slots, value: Any) -> Any:
+    """A value as its slot holds it."""
+    kind = slots.field.type
+    if kind == "keyword":
+        return value
+    if kind == "text":
+        return keyword_value(value)
+    return float(value) if kind == "float" else int(value)
+
+
 def keyword_value(value: str) -> str:
-    """A whole value as a keyword slot holds it. Long ones keep their beginning (for sorting and STARTS WITH) and a hash of
+    """A text's whole value as its keyword twin holds it. Long ones keep their beginning (for sorting and STARTS WITH) and a hash of
     all of it (so that `=` stays exact), because a fast column of whole texts would be as large as the texts."""
     if len(value) <= KEYWORD_LENGTH:
         return value

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
+import tantivy
 from tantivy import DocAddress, FieldType, Occur, Order
 from tantivy import Query as TQuery
 
@@ -19,7 +19,34 @@ from .facets import FacetCounter, count
 from .generation import Slots
 from .index import Snapshot
 
-TIES = 16  # hits read beyond a page, so that equal scores around its end are ordered by id
+
+class Reading:
+    """One moment of an index, for all the steps of one request. snapshot: None for an index that no generation has ever
+    answered for, which is empty to a search."""
+
+    def __init__(self, snapshot: Snapshot | None):
+        self._snapshot = snapshot
+
+    def search(self, query: Query) -> Result:
+        return Search(self._snapshot, query).run() if self._snapshot else Result((), 0)
+
+    def expand(self, word: str, fields: Sequence[str], kind: str, distance: int, limit: int) -> list[Expansion]:
+        if self._snapshot is None:
+            return []
+        if kind == "prefix":
+            return prefixed(self._snapshot, word, fields, limit)
+        return misspelt(self._snapshot, word, fields, distance, limit)
+
+    def frequency(self, word: str, fields: Sequence[str]) -> int:
+        return frequency(self._snapshot, word, fields) if self._snapshot else 0
+
+    def matching(self, filter: model.Filter, upto: int, limit: int) -> list[tuple[str, int]]:
+        """(id, seq) of at most `limit` documents that match and were written up to `upto`."""
+        return matching(self._snapshot, filter, upto, limit) if self._snapshot else []
+
+
+TIES = 16  # hits ranked beyond a page, so that equal scores around its end are ordered by id
+MANY_TIES = 500  # the same where more are equal; beyond so many, equal scores stay in the order of the segments
 
 
 class Search:
@@ -30,6 +57,7 @@ class Search:
         self.searcher = snapshot.searcher
         self.query = query
         self.compiler = Compiler(snapshot.schema, snapshot.placement)
+        self._read: dict[tuple[int, int], tantivy.Document] = {}
 
     def run(self) -> Result:
         self._in_time()
@@ -54,22 +82,38 @@ class Search:
         page = self.query.page
         wanted = page.offset + page.limit
         found = self.searcher.search(compiled, max(1, wanted + TIES), count=True)
-        ranked = self._ties_by_id(found.hits)[page.offset : wanted]
-        return [self._hit(address, compiled, score=score) for score, address in ranked], found.count
+        if (
+            0 < wanted < len(found.hits) < found.count and found.hits[wanted - 1][0] == found.hits[-1][0]
+        ):  # no end of equals in sight
+            found = self.searcher.search(compiled, wanted + MANY_TIES, count=True)
+        ranked = self._ties_by_id(found.hits, page.offset, wanted)
+        return [self._hit(address, compiled, score=score) for score, address in ranked[page.offset : wanted]], found.count
 
-    def _ties_by_id(self, hits: list[tuple[float, DocAddress]]) -> list[tuple[float, DocAddress]]:
-        scores = [score for score, _ in hits]
-        if len(set(scores)) == len(scores):
-            return hits
-        tied = {score for score, after in itertools.pairwise(scores) if score == after}
-        ids = {n: self._id(address) if score in tied else "" for n, (score, address) in enumerate(hits)}
-        return [hits[n] for n in sorted(range(len(hits)), key=lambda n: (-scores[n], ids[n]))]
+    def _ties_by_id(self, hits: list[tuple[float, DocAddress]], start: int, end: int) -> list[tuple[float, DocAddress]]:
+        """The hits with every run of equal scores that reaches into [start, end) ordered by id."""
+        ordered, at = list(hits), 0
+        while at < min(end, len(hits)):
+            after = at + 1
+            while after < len(hits) and hits[after][0] == hits[at][0]:
+                after += 1
+            if after > start and after - at > 1:
+                ordered[at:after] = sorted(hits[at:after], key=lambda hit: self._id(hit[1]))
+            at = after
+        return ordered
 
     def _id(self, address: DocAddress) -> str:
-        return self.searcher.doc(address).get_first("_id")
+        return self._document(address).get_first("_id")
+
+    def _document(self, address: DocAddress) -> tantivy.Document:
+        """Read once, for its place among equal scores and for its body."""
+        key = (address.segment_ord, address.doc)
+        document = self._read.get(key)
+        if document is None:
+            document = self._read[key] = self.searcher.doc(address)
+        return document
 
     def _hit(self, address: DocAddress, compiled: TQuery, score: float | None = None, values: tuple | None = None) -> Hit:
-        document = self.searcher.doc(address)
+        document = self._document(address)
         explanation = orjson.loads(compiled.explain(self.searcher, address).to_json()) if self.query.explain else None
         return Hit(document.get_first("_id"), document.get_first("_body"), score, values, explanation)
 

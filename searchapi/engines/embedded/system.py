@@ -57,6 +57,8 @@ class SystemDatabase:
             raise EngineUnavailable(
                 f"The data folder {self.data_dir} cannot be used: {error.strerror}.", code="data_dir"
             ) from error
+        except EngineUnavailable as error:
+            raise EngineUnavailable(f"The data folder {self.data_dir} cannot be used. {error.detail}", code="data_dir") from error
 
     def _lacks_tables(self) -> bool:
         """Another process may have made the file and not yet its tables."""

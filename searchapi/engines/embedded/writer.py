@@ -14,7 +14,7 @@ import tantivy
 from ...analysis import identifier_forms, words
 from ...documents import values
 from ...model import Field
-from .generation import Layout, Placement, Reached, Slots, keyword_value, open_index, open_words, read_reached, write_reached
+from .generation import Layout, Placement, Reached, Slots, indexed_value, open_index, open_words, read_reached, write_reached
 from .store import State, Store
 
 HEAP = 40_000_000  # bytes of tantivy's writer, one thread
@@ -139,7 +139,7 @@ def _adder(slots: Slots):
     def keyword(document: tantivy.Document, found: list[Any], texts: list[str]) -> None:
         for value in dict.fromkeys(found):
             _expect(value, str)
-            document.add_text(f"k{slots.keyword}", keyword_value(value))
+            document.add_text(f"k{slots.keyword}", indexed_value(slots, value))
 
     def number(document: tantivy.Document, found: list[Any], texts: list[str]) -> None:
         for value in dict.fromkeys(found):
