@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from searchapi.exceptions import Invalid
-from searchapi.model import Field, IndexSettings
+from searchapi.model import Field, IndexSettings, Query, StartsWith
 
 from ..naive import millis, values
 from .conftest import ids
@@ -280,6 +280,14 @@ def test_long_values_sort_and_count(harness, long_values):
     assert ids(harness.ask(long_values, sort="k")) == ["4", "3", "2", "1"]
     facet = harness.ask(long_values, facets="k").facets["k"]
     assert facet.values == (("long ", 1), (LONG, 1), (LONG + "a", 1), (LONG + "b", 1))
+
+
+@pytest.mark.parametrize(("prefix", "expected"), [("a", "1 2 3"), ("a\x00", "3"), ("a\x00b", "3"), ("a\x00c", "")])
+def test_a_prefix_may_hold_any_character(harness, prefix, expected):
+    """Also one that an engine might use for itself."""
+    name = harness.new_index(IndexSettings(fields={"k": Field("k", "keyword")}))
+    harness.put(name, [{"id": "1", "k": "a"}, {"id": "2", "k": "ab"}, {"id": "3", "k": "a\x00b"}])
+    assert [hit.id for hit in harness.engine.search(name, Query(filter=StartsWith("k", prefix))).hits] == expected.split()
 
 
 def test_filter_on_inferred_fields(harness):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from searchapi.model import (
@@ -47,6 +47,8 @@ FIELDS = {
         Field("o.i", "integer"),
     )
 }
+# Each example makes an index, so a failure is not shrunk: its message has the very request, and Hypothesis prints how to repeat it.
+UNSHRUNK = (Phase.explicit, Phase.reuse, Phase.generate)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Few different values, so that documents share them; some that are awkward.
@@ -152,7 +154,7 @@ def loaded(harness: Harness, found: list[dict]) -> str:
     return name
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, phases=UNSHRUNK)
 @given(
     found=documents,
     nodes=st.lists(filters, min_size=4, max_size=20),
@@ -179,7 +181,7 @@ def test_filters_and_facets(harness, found, nodes, facets):
     harness.engine.delete_index(name)
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, phases=UNSHRUNK)
 @given(found=documents, orders=st.lists(sorts, min_size=2, max_size=6), size=st.integers(1, 5))
 def test_sorts_and_cursors(harness, found, orders, size):
     """Random sorts, at once and page by page."""
@@ -205,7 +207,7 @@ queries = st.lists(
 )
 
 
-@settings(max_examples=12)
+@settings(max_examples=12, phases=UNSHRUNK)
 @given(found=documents, wanted=st.lists(queries, min_size=4, max_size=16))
 def test_words(harness, found, wanted):
     """Which documents hold all words, as they stand or stemmed."""
