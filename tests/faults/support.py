@@ -105,13 +105,13 @@ class Process:
 class Site:
     """A data folder with an indexer and a server on it, as they run in production. A context manager: leaving it ends them."""
 
-    def __init__(self, data: Path, logs: Path | None = None):
+    def __init__(self, data: Path, logs: Path | None = None, **environment: str):
         self.data = data
         self.logs = logs or data.parent
         self.port = free_port()
         self.processes: list[Process] = []
         self._clients: list[Client] = []
-        self._environment = {"DATA_DIR": str(data), "PORT": str(self.port), "ENVIRONMENT": "development", "MIN_FREE_BYTES": "0"}
+        self._environment = {"DATA_DIR": str(data), "PORT": str(self.port), "ENVIRONMENT": "development", **environment}
 
     def __enter__(self) -> Site:
         return self

@@ -1,4 +1,4 @@
-"""Generations lost, cut short, stale, of another index or version: rebuilt unasked; until then no wrong answer, no strange error."""
+"""Generations lost, cut, stale, of another index or version: rebuilt unasked; until then no wrong answer and no strange error."""
 
 from __future__ import annotations
 
