@@ -44,7 +44,7 @@ is_ready() {
 environment() {
     is_ready "$1" && return
     mkdir -p "$VENV" 2>/dev/null && [ -w "$VENV" ] && { true >"$VENV.log"; } 2>/dev/null ||
-        die "$(id -un) cannot write to $PWD; start again in a copy that is yours, or with VENV=/a/folder/of/yours"
+        die "$(id -un) cannot write $VENV in $PWD; start again in a copy that is yours, or with VENV=/a/folder/of/yours"
     if command -v flock >/dev/null; then # another script may be at it
         exec 9>"$VENV.lock"
         flock -n 9 || { say "Waiting for another script that is making $VENV"; flock 9; }

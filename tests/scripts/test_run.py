@@ -164,7 +164,7 @@ def test_read_only_folder(tmp_path):
     )
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
-    assert "cannot write to" in line and "VENV=" in line
+    assert "cannot write .venv in" in line and "VENV=" in line
 
 
 def test_read_only_data_folder(start, tmp_path):
