@@ -116,7 +116,8 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def settings(data_dir: Path) -> Settings:
-    return Settings(data_dir=data_dir, max_document_bytes=10_000, max_body_bytes=200_000, max_documents=50, max_page=50)
+    small = {"max_document_bytes": 10_000, "max_body_bytes": 200_000, "max_documents": 50, "max_page": 50}
+    return Settings(data_dir=data_dir, **small, wait_timeout_ms=25_000, default_timeout_ms=10_000)
 
 
 @pytest.fixture(scope="module")

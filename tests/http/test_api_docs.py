@@ -21,6 +21,7 @@ from searchapi.engines.embedded.indexer import Indexer
 
 ROOT = Path(searchapi.__file__).parent.parent
 _BLOCK = re.compile(r"^```sh\n(.*?)^```\n(?:```json\n(.*?)^```\n)?", re.M | re.S)
+PATIENCE = {"WAIT_TIMEOUT_MS": "25000", "DEFAULT_TIMEOUT_MS": "10000"}  # on a busy machine too, the examples answer what they show
 _CURL = 'curl() { command curl -sS --fail-with-body "$@" && echo; }\n'
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -43,7 +44,14 @@ def answers(port: int) -> bool:
 def port(tmp_path_factory):
     """A Gunicorn of two workers, as in production but for the environment, and an indexer."""
     data, port = tmp_path_factory.mktemp("data"), free_port()
-    known = {"DATA_DIR": str(data), "PORT": str(port), "WORKERS": "2", "PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
+    known = {
+        "DATA_DIR": str(data),
+        "PORT": str(port),
+        "WORKERS": "2",
+        **PATIENCE,
+        "PYTHONPATH": str(ROOT),
+        "PATH": os.environ["PATH"],
+    }
     log = data.parent / f"{data.name}.log"
     command = [sys.executable, "-m", "gunicorn", "-c", "python:searchapi.gunicorn_conf", "searchapi.wsgi:app"]
     with log.open("wb") as stderr:
