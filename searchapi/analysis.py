@@ -1,7 +1,8 @@
 """How words are made: the one definition that both engines, the query side and the highlighter share.
 
-A text becomes words by splitting at everything that is not a letter or digit, lowercasing, and folding to ASCII where there is
-a plain letter for it (é -> e, ß -> ss). Stems are Snowball's (`porter2` for English: https://snowballstem.org/algorithms/).
+A text, composed to Unicode's NFC, becomes words by splitting at everything that is not a letter or digit, lowercasing, and folding
+to ASCII where there is a plain letter for it (é -> e, ß -> ss). Stems are Snowball's (`porter2` for English:
+https://snowballstem.org/algorithms/).
 Stop words and synonyms belong to queries, not to the index, so that changing them rebuilds nothing.
 
 Identifiers have a second form (`identifier_forms`): `JSONDecoder` is also found by `decoder`, `read_text` by `readtext`. It is
@@ -11,8 +12,10 @@ text that an engine indexes behind the field's own, so that neither engine needs
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 
@@ -43,7 +46,12 @@ _exact = build_analyzer()
 
 def words(text: str) -> list[str]:
     """The words of a text as they stand: `"Größe, re-use"` -> `["grosse", "re", "use"]`."""
-    return _exact.analyze(text)
+    return _exact.analyze(composed(text))
+
+
+def composed(text: str) -> str:
+    """Unicode's NFC: an accent typed apart from its letter, as macOS writes file names, would split the word otherwise."""
+    return text if text.isascii() or unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
 
 
 @lru_cache(maxsize=32)
@@ -138,6 +146,8 @@ class Token:
 def tokens(text: str) -> list[Token]:
     """Every word of a text with its place, those of `identifier_forms` included (they overlap the words they come from).
     Ordered by start, the longer first."""
+    if composed(text) != text:
+        return _tokens_composed(text)
     found = [Token(t.text, t.char_offset_from, t.char_offset_to) for t in _exact.pre_tokenize(text).tokens]
     if _HAS_FORMS.search(text):
         for match in _IDENTIFIER.finditer(text):
@@ -145,3 +155,14 @@ def tokens(text: str) -> list[Token]:
                 found += [Token(word, start, end) for form, start, end in _forms(match) for word in words(form)]
         found.sort(key=lambda token: (token.start, -token.end))
     return found
+
+
+def _tokens_composed(text: str) -> list[Token]:
+    """Tokens of the composed text, with places in the text as it is."""
+    starts = [n for n, c in enumerate(text) if not n or not unicodedata.combining(c)] + [len(text)]
+    parts = [composed(text[start:end]) for start, end in pairwise(starts)]
+    places = [start for start, part in zip(starts, parts, strict=False) for _ in part] + [len(text)]
+    whole = "".join(parts)
+    if composed(whole) != whole:  # rare compositions over several bases: a place for every word is better than none
+        return [Token(word, 0, len(text)) for word in words(text)]
+    return [Token(token.word, places[token.start], places[token.end]) for token in tokens(whole)]

@@ -8,9 +8,11 @@ LoadCredential), else `.env` in the working directory, else `.env` beside the pa
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, make_dataclass
 from functools import cached_property
@@ -274,10 +276,13 @@ def _data_check(data_dir: Path) -> Check:
     place = _existing(data_dir)
     if not place.is_dir():
         return Check("data folder", "error", f"{place} is not a folder")
-    if os.statvfs(place).f_flag & os.ST_RDONLY:
-        return Check("data folder", "error", f"{place} is on a disk that is read-only")
-    if not os.access(place, os.W_OK | os.X_OK):
-        return Check("data folder", "error", f"{place} cannot be written by this user")
+    try:
+        tempfile.TemporaryFile(dir=place).close()  # a disk that has turned read-only after an error does not say so in its flags
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            return Check("data folder", "error", f"{place} is on a disk that is read-only")
+        if error.errno != errno.ENOSPC:  # a full disk can be searched
+            return Check("data folder", "error", f"{place} cannot be written by this user")
     return Check("data folder", "ok", f"{data_dir.absolute()} {'is there' if place == data_dir.absolute() else 'will be made'}")
 
 

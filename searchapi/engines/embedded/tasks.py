@@ -15,6 +15,8 @@ from .system import now
 
 log = logging.getLogger(__name__)
 
+# A task's filter was checked against the server's own limits when the task was made.
+ACCEPTED = Limits(max_filter_length=1_000_000, max_filter_nodes=100_000, max_in_values=1_000_000, max_filter_depth=200)
 POLL = 0.1  # seconds between looks for a task
 
 
@@ -60,7 +62,7 @@ class TaskWorker:
         engine = self._engine
         if task.kind == "delete_where":
             info = engine.index(task.index)
-            filter = parse_filter(task.detail["filter"], info, Limits())
+            filter = parse_filter(task.detail["filter"], info, ACCEPTED)
             done = engine.delete_where(task.index, filter, lambda n: engine.system.update_task(task.id, done=n))
             engine.system.update_task(task.id, done=done, total=done)
             return {"deleted": done}

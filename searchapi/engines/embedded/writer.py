@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import tantivy
 
-from ...analysis import identifier_forms, words
+from ...analysis import composed, identifier_forms, words
 from ...documents import values
 from ...model import Field
 from .generation import Layout, Placement, Reached, Slots, indexed_value, open_index, open_words, read_reached, write_reached
@@ -127,6 +127,7 @@ def _adder(slots: Slots):
     def text(document: tantivy.Document, found: list[Any], texts: list[str]) -> None:
         for value in found:
             _expect(value, str)
+            value = composed(value)
             forms = identifier_forms(value)
             for part in (value, forms) if forms else (value,):
                 document.add_text(f"t{slots.text}", part)
