@@ -115,6 +115,6 @@ def package(stanza: dict[str, str]) -> dict[str, Any]:
         "tags": [tag for part in stanza.get("tag", "").split(",") if (tag := part.strip())],
         "version": stanza.get("version"),
         "homepage": stanza.get("homepage"),
-        "size": int(stanza.get("size", 0)),
+        "size": int(stanza["size"]) if "size" in stanza else None,
     }
     return {name: value for name, value in made.items() if value not in (None, "", [])}
