@@ -327,7 +327,7 @@ class Writer(threading.Thread):
     def _noted(self, answer: Answer | None, id: str, document: Any, accepted: bool) -> None:
         if answer is not None and not accepted:
             self.refusals.append(answer)
-        whole = answer is not None and answer.status == 503 and answer.body.get("code") in ("storage_full", "store_unwritable")
+        whole = answer is not None and answer.status == 503 and answer.body.get("code") == "storage_full"
         self.ledger.note(id, document, accepted, may_be_there=not whole)
 
 
