@@ -15,6 +15,8 @@ from searchapi.engines.embedded.indexer import Indexer
 from searchapi.exceptions import EngineUnavailable
 from searchapi.model import Compare, Facet, IndexSettings, Match, Operation, Page, Query, Sort, Term
 
+pytestmark = pytest.mark.slow  # each is quick, all together are not
+
 DOCUMENTS = 60
 ALL = Query(sort=(Sort("n"),), page=Page(limit=1000))
 BY_WORD = Query(match=Match(clauses=(Term("common", ("text",)),)), page=Page(limit=1000))

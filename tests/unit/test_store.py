@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
 
 import pytest
 
 from searchapi.engines.embedded import EmbeddedEngine, generation, sqlite
+from searchapi.engines.embedded import indexer as indexer_module
 from searchapi.engines.embedded.indexer import Indexer
 from searchapi.engines.embedded.sqlite import Connections, connect
 from searchapi.engines.embedded.store import Store
@@ -283,3 +285,28 @@ def test_settings_tell_beforehand_whether_they_need_a_rebuild(store, indexer):
     german = IndexSettings(language="german")
     assert store.put_settings(german, dry_run=True)[1] is True
     assert store.state().settings == IndexSettings()
+
+
+def test_many_idle_indexes_are_left_alone(system):
+    """More indexes than there are connections: once all is indexed, a pass opens none of them, and a write to any is seen."""
+    stores = []
+    for n in range(sqlite.CONNECTIONS + 4):
+        Store.create(system.folder(f"u{n}"), IndexSettings())
+        system.register(f"books{n}", f"u{n}")
+        stores.append(Store(system.folder(f"u{n}"), Connections()))
+    indexer = Indexer(system.data_dir)
+    settle(indexer)
+    for _ in range(50):  # a connection that is closed tidies its file up, which is looked at once more
+        time.sleep(2 * indexer_module.SETTLED)
+        indexer._housekept = time.monotonic()  # housekeeping looks at all of them
+        opened = set(indexer.connections.open.values())
+        assert not indexer.step()
+        if set(indexer.connections.open.values()) == opened:
+            break
+    else:
+        raise AssertionError("indexes without writes are opened again and again")
+    for store in stores:
+        seq = write(store, put("a"))
+        settle(indexer)
+        assert live_seq(store) == seq
+    indexer.close()

@@ -23,7 +23,7 @@ from . import generation
 from .generation import read_reached
 from .integrity import damage, opening_fault
 from .sqlite import Connections
-from .store import Generation, State, Store
+from .store import FileStamp, Generation, State, Store
 from .system import SystemDatabase
 from .tasks import TaskWorker
 from .writer import GenerationWriter
@@ -35,6 +35,7 @@ IDLE = 0.02  # seconds between looks where nothing happens; the wait doubles up 
 IDLE_MOST = 0.1
 RETIRED_FOR = 15.0  # seconds a generation that was left stays on disk, for searches that have it open
 HOUSEKEEPING = 5.0  # seconds between looks for tombstones, retired generations and trash
+SETTLED = 0.05  # seconds after which another write cannot leave a file's times as they are
 FAILED_WAIT = 30.0  # seconds at most before an index that failed is tried again
 
 
@@ -50,7 +51,7 @@ class Indexer:
         self._writers: OrderedDict[Path, GenerationWriter] = OrderedDict()
         self._locks: dict[Path, int] = {}
         self._failed: dict[str, tuple[float, float]] = {}  # uid -> (try again at, the wait before)
-        self._idle: dict[str, tuple[int, int]] = {}  # uid -> the stamp of its store when there was nothing left to do
+        self._idle: dict[str, FileStamp] = {}  # uid -> the stamp of its store when there was nothing left to do
         self._housekept = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -103,12 +104,12 @@ class Indexer:
         if store is None:
             store = self._stores[uid] = Store(self.system.folder(uid), self.connections)
         try:
-            stamp = store.stamp()
+            stamp = store.file_stamp()
             if self._idle.get(uid) == stamp:
                 return False
             done = self._advance(store)
             self._failed.pop(uid, None)
-            if not done:
+            if not done and time.time() - stamp.newest > SETTLED:
                 self._idle[uid] = stamp
             return done
         except (SearchAPIError, ValueError, OSError, RuntimeError) as error:
@@ -123,7 +124,7 @@ class Indexer:
         state = self._checked(store)
         done = False
         for g in state.generations:
-            if g.state in ("live", "building") and self._lock(store.folder / g.name):
+            if g.state in ("live", "building") and not self._done_with(store, g) and self._lock(store.folder / g.name):
                 try:
                     done |= self._writer(store, state, g).advance(store, state, g.placement)
                 except (ValueError, OSError) as error:
@@ -175,6 +176,14 @@ class Indexer:
         if fault:
             raise ValueError(fault)
         return GenerationWriter(path, state.uuid, g.placement.layout, fresh=fresh)
+
+    def _done_with(self, store: Store, g: Generation) -> bool:
+        """Whether a writer that was closed for another's sake need not be opened again: nothing has come since."""
+        path = store.folder / g.name
+        if g.state != "live" or path in self._writers or path not in self._locks:
+            return False
+        reached = read_reached(path)
+        return reached is not None and reached.seq >= store.newest_seq()
 
     def _give_up_damaged(self, store: Store, g: Generation, error: Exception) -> None:
         """Where its files are to blame it is built anew; a full or read-only disk, or too many open files, is no reason to."""

@@ -55,6 +55,18 @@ class Generation:
     placement: Placement
 
 
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """files: (inode, time of the last change in ns, size) of each."""
+
+    files: tuple[tuple[int, int, int], ...]
+
+    @property
+    def newest(self) -> float:
+        """When the latest of them changed, seconds since 1970."""
+        return max(changed for _, changed, _ in self.files) / 1e9
+
+
 @dataclass(frozen=True)
 class State:
     """What is known of an index at one moment. `version` moves with every change of settings, fields or generations.
@@ -142,6 +154,16 @@ class Store:
         """What changes when another connection has written."""
         with mapped_errors("read"):
             return seen(self.connection)
+
+    def file_stamp(self) -> FileStamp:
+        """What changes when anyone has written, without a connection, of which there are fewer than there may be indexes. An empty WAL
+        is none: it comes and goes with readers."""
+        with mapped_errors("read"):
+            found = [self.path.stat()]
+            with contextlib.suppress(FileNotFoundError):
+                wal = self.path.with_name("documents.db-wal").stat()
+                found += [wal] if wal.st_size else []
+        return FileStamp(tuple((s.st_ino, s.st_mtime_ns, s.st_size) for s in found))
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
