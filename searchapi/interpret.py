@@ -120,8 +120,14 @@ def _stop_words(wanted: Sequence[Word | Phrase], settings: IndexSettings) -> set
 
 
 def _single(part: Word) -> str | None:
-    made = analysis.words(part.text)
+    made = _words(part.text)
     return made[0] if len(made) == 1 else None
+
+
+@lru_cache(maxsize=10_000)
+def _words(typed: str) -> tuple[str, ...]:
+    """Asked several times for every word of a query."""
+    return tuple(analysis.words(typed))
 
 
 def _part(wanted, position: int, everywhere: tuple[str, ...], rules: SynonymRules, vocabulary: Reading) -> tuple[int, Part | None]:
@@ -158,11 +164,11 @@ def _words_from(wanted: Sequence[Word | Phrase], position: int) -> list[str]:
 
 
 def _word(part: Word, fields: tuple[str, ...], vocabulary: Reading) -> Node | None:
-    made = analysis.words(part.text)
+    made = _words(part.text)
     if not made:
         return None
     if len(made) > 1:  # a chunk that analysis splits: its words, next to each other
-        return Near(tuple(made), fields, stem=True)
+        return Near(made, fields, stem=True)
     word, term = made[0], Term(made[0], fields)
     if not part.last:
         return term
@@ -222,7 +228,7 @@ def _whole(wanted: Sequence[Word | Phrase], info: IndexInfo, everywhere: tuple[s
     top = (max(info.text_fields, key=lambda f: f.boost).name,)
     name = "".join(words)
     extras: list[Node] = [Term(name, top, WHOLE_WEIGHT, stem=False)] if vocabulary.frequency(name, top) else []
-    if len(words) > 1:
+    if len(words) > 2:  # two are neighbours already
         extras.append(Near(tuple(words), everywhere, 0, PHRASE_WEIGHT))
     return tuple(extras)
 

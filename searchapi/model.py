@@ -412,7 +412,8 @@ TIER = 1000.0  # above any sum of BM25 scores that the caps on clauses allow; f3
 @dataclass(frozen=True, slots=True)
 class Query:
     """What an engine runs. An engine may assume that it is valid for the index. match None matches everything.
-    sort () means by relevance where there is a match with clauses, else by id. Every order ends in the id, ascending."""
+    sort () means by relevance where there is a match with clauses, else by id. Every order ends in the id, ascending.
+    enough: where fewer documents match, only `total` is wanted: the caller will ask another way."""
 
     match: Match | None = None
     filter: Filter | None = None
@@ -421,6 +422,7 @@ class Query:
     page: Page = Page()
     deadline: float | None = None  # time.monotonic() seconds; checked between steps
     explain: bool = False
+    enough: int = 0
 
 
 @dataclass(frozen=True, slots=True)

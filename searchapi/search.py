@@ -119,42 +119,48 @@ class _Search:
             if request.text.wanted:  # something was typed that holds no word: it is in no document
                 return EXACT, None, Result((), 0)
             return EXACT, match, self._run(match)
-        if request.plan in (None, EXACT):
-            match = read.exact(any_clause)
-            result = self._run(match)
-            if request.plan == EXACT or result.total >= FEW:
-                return EXACT, match, result
-        else:
-            match, result = None, None
-        return self._beyond_exact(read, match, result)
+        exact = read.exact(any_clause)
+        if request.plan == EXACT:
+            return EXACT, exact, self._run(exact)
+        total = 0
+        if request.plan is None:
+            result = self._run(exact, FEW)
+            if result.total >= FEW:
+                return EXACT, exact, result
+            total = result.total
+        return self._beyond_exact(read, exact, total)
 
-    def _beyond_exact(self, read: Interpretation, match: Match | None, result: Result | None) -> tuple[str, Match, Result]:
-        request, plan = self.request, EXACT
+    def _beyond_exact(self, read: Interpretation, exact: Match, total: int) -> tuple[str, Match, Result]:
+        """The next steps, where `total` documents, fewer than FEW, hold the words as typed. Only the step that is taken is read."""
+        request, plan, match = self.request, EXACT, exact
+        may_relax = request.match == "relax" and request.plan != CORRECTED and len(read.required) > 1
         if request.typo and self.info.settings.typo.enabled:
             self.corrections = self._typos(read)
-        if request.plan != RELAXED and (self.corrections or result is None):
+        if request.plan == CORRECTED or (self.corrections and request.plan is None):
             plan, match = CORRECTED, read.corrected(self.corrections, request.match == "any")
-            result = self._run(match)
-        short = result is None or result.total < FEW
-        if short and request.match == "relax" and request.plan != CORRECTED and len(read.required) > 1:
-            return self._relaxed(read, plan, match, result)
-        return plan, match, result
+            result = self._run(match, FEW if may_relax else 0)
+            if result.total >= FEW or not may_relax:
+                return plan, match, result
+            total = result.total
+        if may_relax:
+            relaxed, corrections = self._relaxed(read)
+            result = self._run(relaxed, 0 if request.plan == RELAXED else total + 1)
+            if result.total > total or request.plan == RELAXED:
+                self.corrections = corrections
+                return RELAXED, relaxed, result
+        return plan, match, self._run(match)
 
-    def _relaxed(self, read: Interpretation, plan: str, match: Match | None, result: Result | None) -> tuple[str, Match, Result]:
+    def _relaxed(self, read: Interpretation) -> tuple[Match, dict[str, list[Expansion]]]:
         """Any word. One that no document holds, and that no typo explains, stands for the words it begins."""
         words = {part.word: part.fields for part in read.required if part.word is not None}
         known = {word for word, fields in words.items() if self.frequency(word, fields)}
+        corrections = dict(self.corrections)
         if self.request.typo:
-            for word in words.keys() - known - self.corrections.keys():
+            for word in words.keys() - known - corrections.keys():
                 longer = self.expand(word, words[word], "prefix", 0, PREFIXES) if len(word) >= COMPLETED_FROM else []
                 if longer:
-                    self.corrections[word] = longer
-        relaxed = read.relaxed(self.corrections, known)
-        wider = self._run(relaxed)
-        if result is not None and wider.total <= result.total:
-            return plan, match, result
-        self.corrections = {word: found for word, found in self.corrections.items() if word not in known}
-        return RELAXED, relaxed, wider
+                    corrections[word] = longer
+        return read.relaxed(corrections, known), {word: found for word, found in corrections.items() if word not in known}
 
     def _typos(self, read: Interpretation) -> dict[str, list[Expansion]]:
         """Corrections of words that are in fewer than FEW documents: one that is in more is what was meant."""
@@ -167,11 +173,12 @@ class _Search:
                 found[part.word] = words
         return found
 
-    def _run(self, match: Match | None) -> Result:
+    def _run(self, match: Match | None, enough: int = 0) -> Result:
         page = self.request.page
         if self._by_fields:  # one more tells whether there is a next page
             page = replace(page, limit=page.limit + 1 if page.limit else 0)
-        query = Query(match, self.request.filter, self.request.facets, self.request.sort, page, self.deadline, self.request.explain)
+        asked = self.request
+        query = Query(match, asked.filter, asked.facets, asked.sort, page, self.deadline, asked.explain, enough)
         started = time.perf_counter()
         try:
             return self.reading.search(query)

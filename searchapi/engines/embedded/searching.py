@@ -64,6 +64,8 @@ class Search:
         compiled = self.compiler.query(self.query.match, self.query.filter)
         by_relevance = not self.query.sort and self.query.match is not None and bool(self.query.match.clauses)
         hits, total = (self._by_relevance if by_relevance else self._by_fields)(compiled)
+        if total < self.query.enough:
+            return Result((), total)
         facets = {}
         if self.query.facets:
             self._in_time()
@@ -86,6 +88,8 @@ class Search:
             0 < wanted < len(found.hits) < found.count and found.hits[wanted - 1][0] == found.hits[-1][0]
         ):  # no end of equals in sight
             found = self.searcher.search(compiled, wanted + MANY_TIES, count=True)
+        if found.count < self.query.enough:
+            return [], found.count
         ranked = self._ties_by_id(found.hits, page.offset, wanted)
         return [self._hit(address, compiled, score=score) for score, address in ranked[page.offset : wanted]], found.count
 
@@ -122,13 +126,13 @@ class Search:
     def _by_fields(self, compiled: TQuery) -> tuple[list[Hit], int]:
         """By the sort fields and then the id: one composite aggregation, the only order of several fields that is exact
         (`top_hits` gives null for text, `order_by_field` takes one field)."""
-        page = self.query.page
-        if not page.limit:
-            return [], count(self.searcher, compiled)
+        page, total = self.query.page, count(self.searcher, compiled)
+        if not page.limit or total < self.query.enough:
+            return [], total
         rows = self._keys(compiled, page.offset + page.limit)[page.offset :]
         addresses = self._addresses([row[-1] for row in rows])
         hits = [self._hit(addresses[row[-1]], compiled, values=row) for row in rows]
-        return hits, count(self.searcher, compiled)
+        return hits, total
 
     def _keys(self, compiled: TQuery, size: int) -> list[tuple[Any, ...]]:
         if not self.query.sort and self.query.page.after is None:
