@@ -45,6 +45,9 @@ class GenerationWriter:
         self.caught_up = False
         self._index = index
         self._writer = index.writer(HEAP, 1)
+        if not fresh:
+            with contextlib.suppress(ValueError):  # on a full disk it removes, and then fails to note it
+                self._writer.garbage_collect_files()  # what failed commits have left would keep a full disk full
         self._vocabulary = _Vocabulary(vocabulary)
         self._placed: Placement | None = None
         self._encoder: _Encoder | None = None
