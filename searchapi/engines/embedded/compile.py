@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from tantivy import FieldType, Occur, Schema
+from tantivy import FieldType, Occur
 from tantivy import Query as TQuery
 
 from ... import model
 from ...analysis import stem
 from ...model import AllOf, AnyOf, Match, Near, Node, Term
-from .generation import KEYWORD_LENGTH, Placement, indexed_value
+from .generation import KEYWORD_LENGTH, indexed_value
+from .index import Snapshot
 
 STEM_WEIGHT = 0.8  # of a stem beside the word as it stands, so that the same form ranks first
 TIE_BREAKER = 0.2  # of the other fields' scores, beside the best one's
@@ -38,12 +39,14 @@ class Column(NamedTuple):
 
 
 class Compiler:
-    def __init__(self, schema: Schema, placement: Placement):
-        self.schema = schema
-        self.slots = placement.slots
-        self.layout = placement.layout
+    def __init__(self, snapshot: Snapshot):
+        self.opened = snapshot.opened
+        self.schema = snapshot.schema
+        self.slots = snapshot.placement.slots
+        self.layout = snapshot.placement.layout
         self.boost_power = 1.0
         self._known: dict[tuple[str, ...], list[Column]] = {}
+        self._compiled: dict[int, TQuery] = {}  # by the identity of nodes that the match keeps alive
 
     # ------------------------------------------------------------------------------------------------------ the whole
 
@@ -64,6 +67,7 @@ class Compiler:
     def _match(self, match: Match) -> list[tuple[Occur, TQuery]]:
         self.boost_power = match.boost_power
         self._known.clear()
+        self._compiled.clear()
         clauses = [self.node(node) for node in match.clauses]
         if match.any_clause and len(clauses) > 1:
             clauses = [TQuery.boolean_query([(_SHOULD, clause) for clause in clauses])]
@@ -76,6 +80,13 @@ class Compiler:
     # --------------------------------------------------------------------------------------------------------- words
 
     def node(self, node: Node) -> TQuery:
+        """Clauses come again in tiers: each node is compiled once."""
+        query = self._compiled.get(id(node))
+        if query is None:
+            query = self._compiled[id(node)] = self._node(node)
+        return query
+
+    def _node(self, node: Node) -> TQuery:
         if isinstance(node, AllOf):
             return TQuery.boolean_query([(_MUST, self.node(child)) for child in node.nodes])
         leaves = self._leaves(node)
@@ -109,12 +120,13 @@ class Compiler:
         return columns
 
     def _term(self, term: Term) -> list[TQuery]:
-        found, schema, word = [], self.schema, term.word
+        found, schema, word, holds = [], self.schema, term.word, self._holds
         for column in self._columns(term.fields):
             weight = term.weight * column.weight
-            found.append(boosted(_term_query(schema, column.words, word, "freq"), weight))
-            if term.stem and column.stems is not None:
-                found.append(boosted(_term_query(schema, column.stems, stem(word, column.language), "freq"), weight * STEM_WEIGHT))
+            if holds(column.words, word):
+                found.append(boosted(_term_query(schema, column.words, word, "freq"), weight))
+            if term.stem and column.stems is not None and holds(column.stems, stemmed := stem(word, column.language)):
+                found.append(boosted(_term_query(schema, column.stems, stemmed, "freq"), weight * STEM_WEIGHT))
         return found
 
     def _near(self, near: Near) -> list[TQuery]:
@@ -123,12 +135,21 @@ class Compiler:
             stemmed = near.stem and column.stems is not None
             words = [stem(word, column.language) for word in near.words] if stemmed else list(near.words)
             name = column.stems if stemmed else column.words
+            if not all(self._holds(name, word) for word in words):
+                continue
             if len(words) == 1:
                 query = _term_query(self.schema, name, words[0], "freq")
             else:
                 query = TQuery.phrase_query(self.schema, name, words, near.slop)
             found.append(boosted(query, near.weight * column.weight))
         return found
+
+    def _holds(self, name: str, word: str) -> bool:
+        """Whether a tantivy field holds a word at all: asking, and remembering, costs less than looking for it in every segment."""
+        known = self.opened.learned.get((name, word))
+        if known is None:
+            known = self.opened.recall((name, word), lambda: self.opened.searcher.doc_freq(name, word))
+        return known > 0
 
     # ------------------------------------------------------------------------------------------------------- filters
 

@@ -11,25 +11,53 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tantivy
 
 from .generation import REACHED, Layout, Placement, open_index, open_words, read_reached
 from .integrity import opening_fault
 
+LEARNED = 20_000  # answers about words kept for one moment of a generation
 OPEN_READERS = 32  # generations; each holds mapped files and a watcher thread
+
+
+class Opened:
+    """The searchers of one moment of a generation. learned: what was asked about its words, for as long as they are these."""
+
+    __slots__ = ("learned", "searcher", "words")
+
+    def __init__(self, searcher: tantivy.Searcher, words: tantivy.Searcher):
+        self.searcher = searcher
+        self.words = words
+        self.learned: dict[tuple, Any] = {}
+
+    def recall(self, question: tuple, answer: Callable[[], Any]) -> Any:
+        """The answer as it was given before, else a new one: people ask about the same words again and again."""
+        known = self.learned.get(question)
+        if known is None:
+            if len(self.learned) >= LEARNED:
+                self.learned.clear()
+            known = self.learned[question] = answer()
+        return known
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One moment of one generation, which a search uses from its first step to its last."""
 
-    searcher: tantivy.Searcher
-    words: tantivy.Searcher
+    opened: Opened
     schema: tantivy.Schema
     words_schema: tantivy.Schema
     placement: Placement
-    stamp: tuple[int, int]
+
+    @property
+    def searcher(self) -> tantivy.Searcher:
+        return self.opened.searcher
+
+    @property
+    def words(self) -> tantivy.Searcher:
+        return self.opened.words
 
 
 class Reader:
@@ -44,7 +72,7 @@ class Reader:
         self._schema, self._words_schema = self._index.schema, self._words.schema
         self._lock = threading.Lock()
         self._stamp: tuple[int, int] | None = None
-        self._searchers: tuple[tantivy.Searcher, tantivy.Searcher] | None = None
+        self._opened: Opened | None = None
 
     def snapshot(self, placement: Placement) -> Snapshot:
         stamp = published(self.path)
@@ -52,18 +80,17 @@ class Reader:
             with self._lock:
                 if stamp != self._stamp:
                     self._reload(stamp)
-        searcher, words = self._searchers
-        return Snapshot(searcher, words, self._schema, self._words_schema, placement, stamp)
+        return Snapshot(self._opened, self._schema, self._words_schema, placement)
 
     def _reload(self, stamp: tuple[int, int]) -> None:
         try:
             self._words.reload()
             self._index.reload()
         except (ValueError, OSError) as error:
-            if self._searchers is None or opening_fault(self.path, error):
+            if self._opened is None or opening_fault(self.path, error):
                 raise
             return  # a disk that has turned read-only: what is open goes on
-        self._searchers = (self._index.searcher(), self._words.searcher())
+        self._opened = Opened(self._index.searcher(), self._words.searcher())
         self._stamp = stamp
 
 

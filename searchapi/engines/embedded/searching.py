@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -31,14 +31,21 @@ class Reading:
         return Search(self._snapshot, query).run() if self._snapshot else Result((), 0)
 
     def expand(self, word: str, fields: Sequence[str], kind: str, distance: int, limit: int) -> list[Expansion]:
-        if self._snapshot is None:
+        snapshot = self._snapshot
+        if snapshot is None:
             return []
+        columns = _columns(snapshot, fields)
         if kind == "prefix":
-            return prefixed(self._snapshot, word, fields, limit)
-        return misspelt(self._snapshot, word, fields, distance, limit)
+            return snapshot.opened.recall(("prefix", word, columns, limit), lambda: prefixed(snapshot, word, columns, limit))
+        question = ("typo", word, columns, distance, limit)
+        return snapshot.opened.recall(question, lambda: misspelt(snapshot, word, columns, distance, limit))
 
     def frequency(self, word: str, fields: Sequence[str]) -> int:
-        return frequency(self._snapshot, word, fields) if self._snapshot else 0
+        snapshot = self._snapshot
+        if snapshot is None:
+            return 0
+        columns = _columns(snapshot, fields)
+        return snapshot.opened.recall((word, columns), lambda: frequency(snapshot, word, columns))
 
     def matching(self, filter: model.Filter, upto: int, limit: int) -> list[tuple[str, int]]:
         """(id, seq) of at most `limit` documents that match and were written up to `upto`."""
@@ -56,7 +63,7 @@ class Search:
         self.snapshot = snapshot
         self.searcher = snapshot.searcher
         self.query = query
-        self.compiler = Compiler(snapshot.schema, snapshot.placement)
+        self.compiler = Compiler(snapshot)
         self._read: dict[tuple[int, int], tantivy.Document] = {}
 
     def run(self) -> Result:
@@ -163,7 +170,7 @@ class Search:
 
 def matching(snapshot: Snapshot, filter: model.Filter, upto: int, limit: int) -> list[tuple[str, int]]:
     """(id, seq) of at most `limit` documents that match and were written up to `upto`."""
-    searcher, compiler = snapshot.searcher, Compiler(snapshot.schema, snapshot.placement)
+    searcher, compiler = snapshot.searcher, Compiler(snapshot)
     old = TQuery.range_query(snapshot.schema, "_seq", FieldType.Integer, None, upto)
     query = TQuery.boolean_query([(Occur.Must, compiler.query(None, filter)), (Occur.Must, old)])
     addresses = [address for _, address in searcher.search(query, limit, count=False).hits]
@@ -197,10 +204,10 @@ def _value(kind: str | None, key: Any) -> Any:
 CANDIDATES = 100  # words a typo is compared with, the most frequent first
 
 
-def prefixed(snapshot: Snapshot, word: str, fields: Sequence[str], limit: int) -> list[Expansion]:
+def prefixed(snapshot: Snapshot, word: str, columns: tuple[str, ...], limit: int) -> list[Expansion]:
     """Words that `word` begins, the most frequent first."""
     counts: dict[str, int] = {}
-    for name in _text_fields(snapshot, fields):
+    for name in columns:
         for found, n in snapshot.searcher.terms_with_prefix(name, word, None, limit + 1):
             counts[found] = max(n, counts.get(found, 0))
     counts.pop(word, None)
@@ -208,26 +215,25 @@ def prefixed(snapshot: Snapshot, word: str, fields: Sequence[str], limit: int) -
     return [Expansion(found, 0, n) for found, n in ranked]
 
 
-def misspelt(snapshot: Snapshot, word: str, fields: Sequence[str], distance: int, limit: int) -> list[Expansion]:
+def misspelt(snapshot: Snapshot, word: str, columns: tuple[str, ...], distance: int, limit: int) -> list[Expansion]:
     """Words within `distance` typos of `word`, by (distance, frequency)."""
     query = TQuery.fuzzy_term_query(snapshot.words_schema, "word", word, distance)
     found = snapshot.words.search(query, CANDIDATES, count=False, order_by_field="n")
     candidates = {snapshot.words.doc(address).get_first("word") for _, address in found.hits} - {word}
     near = ((damerau_levenshtein(word, candidate), candidate) for candidate in candidates)
-    counted = [Expansion(w, d, n) for d, w in near if (n := frequency(snapshot, w, fields))]
+    counted = [Expansion(w, d, n) for d, w in near if (n := frequency(snapshot, w, columns))]
     return sorted(counted, key=lambda e: (e.distance, -e.frequency, e.word))[:limit]
 
 
-def frequency(snapshot: Snapshot, word: str, fields: Sequence[str]) -> int:
+def frequency(snapshot: Snapshot, word: str, columns: tuple[str, ...]) -> int:
     """Documents that hold the word in the field that has most of them."""
-    return max((snapshot.searcher.doc_freq(name, word) for name in _text_fields(snapshot, fields)), default=0)
+    return max((snapshot.searcher.doc_freq(name, word) for name in columns), default=0)
 
 
-def _text_fields(snapshot: Snapshot, fields: Sequence[str]) -> Iterator[str]:
-    for name in fields:
-        slots = snapshot.placement.slots.get(name)
-        if slots is not None and slots.text is not None:
-            yield f"t{slots.text}"
+def _columns(snapshot: Snapshot, fields: Sequence[str]) -> tuple[str, ...]:
+    """Where the words of these fields are, as they stand."""
+    slots = snapshot.placement.slots
+    return tuple(f"t{found.text}" for name in fields if (found := slots.get(name)) is not None and found.text is not None)
 
 
 def damerau_levenshtein(a: str, b: str) -> int:
