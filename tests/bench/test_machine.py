@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as command
-from bench.load import LoadFailed, read
+from bench.load import Load, LoadFailed, read, together
 from bench.memory import Memory, measured, rollup
 from bench.servers import bodies, descendants, parents
 from bench.table import Part
@@ -41,6 +41,12 @@ def test_wrk_is_read():
 def test_a_load_with_errors_is_no_figure(output, errors, status):
     with pytest.raises(LoadFailed):
         read(output, errors, status)
+
+
+def test_seconds_of_load_are_summed():
+    """A second in which one worker had all clients counts as a second, not as a half."""
+    found = together([Load(1000, 1000.0, 4.0, 9.0), Load(500, 500.0, 8.0, 20.0), Load(1500, 1000.0, 5.0, 10.0)])
+    assert (found.requests, found.per_second, found.p50_ms, found.p99_ms) == (3000, 3000 / 3.5, 5.0, 10.0)
 
 
 def test_memory_is_read_in_bytes():
