@@ -113,7 +113,7 @@ def test_a_batch_is_all_or_nothing(store, monkeypatch):
     write(store, put("a"))
     before = store.state()
     with monkeypatch.context() as patched:
-        patched.setattr("searchapi.engines.embedded.store._save_fields", lambda *_: 1 / 0)
+        patched.setattr("searchapi.engines.embedded.store.save_fields", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             store.write([put("b", colour="red"), put("c")])
     assert [d.id for d in store.scan(None, None)] == ["a"]

@@ -23,7 +23,8 @@ from . import generation
 from .generation import read_reached
 from .integrity import damage, opening_fault
 from .sqlite import Connections
-from .store import FileStamp, Generation, State, Store
+from .state import Generation, State
+from .store import FileStamp, Store
 from .system import SystemDatabase
 from .tasks import TaskWorker
 from .writer import GenerationWriter

@@ -17,20 +17,34 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from ... import documents, schema
-from ...exceptions import DocumentNotFound, Fault, Invalid, SearchAPIError, VersionConflict
-from ...model import Document, Field, IndexSettings, Operation, Outcome, WriteResult
+from ...exceptions import DocumentNotFound, Fault, Invalid
+from ...model import Document, Field, IndexSettings, Operation, WriteResult
 from . import generation
-from .generation import Layout, Placement, lay_out
+from .batch import INSERT, Batch
+from .generation import lay_out
 from .sqlite import Connection, Connections, connect, mapped_errors, seen, transaction
+from .state import (
+    State,
+    add_generation,
+    all_fields,
+    bump,
+    get_meta,
+    last_seq,
+    needs_another,
+    now_ms,
+    place,
+    read_state,
+    save_fields,
+    set_meta,
+    start_generation,
+)
 
 _SCHEMA = """
 CREATE TABLE documents(
@@ -47,15 +61,6 @@ SCAN_CHUNK = 500  # documents a read holds SQLite's snapshot for
 
 
 @dataclass(frozen=True, slots=True)
-class Generation:
-    """state: building (being filled), live (answers), retired (just left, still open somewhere), broken (found unreadable)."""
-
-    name: str
-    state: str
-    placement: Placement
-
-
-@dataclass(frozen=True, slots=True)
 class FileStamp:
     """files: (inode, time of the last change in ns, size) of each."""
 
@@ -65,49 +70,6 @@ class FileStamp:
     def newest(self) -> float:
         """When the latest of them changed, seconds since 1970."""
         return max(changed for _, changed, _ in self.files) / 1e9
-
-
-@dataclass(frozen=True)
-class State:
-    """What is known of an index at one moment. `version` moves with every change of settings, fields or generations.
-
-    fields: as writes are checked against. searched: as searches see them, in the live generation; equal to `fields` but while
-    a rebuild is under way."""
-
-    uuid: str
-    version: int
-    settings: IndexSettings
-    fields: dict[str, Field]
-    epoch: int
-    ever_live: bool
-    generations: tuple[Generation, ...]
-
-    def one(self, state: str) -> Generation | None:
-        return next((g for g in self.generations if g.state == state), None)
-
-    @cached_property
-    def searched(self) -> dict[str, Field]:
-        live = self.one("live")
-        if live is None:
-            return self.fields
-        return {name: _as_set(slots.field, self.fields.get(name)) for name, slots in live.placement.slots.items()}
-
-
-def _as_set(indexed: Field, wanted: Field | None) -> Field:
-    """A field as the live generation holds it, with those of its new settings that need no rebuild."""
-    return replace(indexed, boost=wanted.boost, array=wanted.array) if wanted is not None else indexed
-
-
-def all_fields(settings: IndexSettings, inferred: Iterable[Field]) -> dict[str, Field]:
-    """Declared and inferred fields together; the primary key always among them."""
-    fields = {settings.primary_key: Field(settings.primary_key, "keyword")}
-    fields.update({f.name: f for f in inferred})
-    fields.update(settings.fields)
-    return {name: _resolved(f, settings) for name, f in fields.items()}
-
-
-def _resolved(field: Field, settings: IndexSettings) -> Field:
-    return replace(field, language=field.language or settings.language) if field.type == "text" else field
 
 
 class Store:
@@ -133,8 +95,8 @@ class Store:
                     meta = {"uuid": uuid.uuid4().hex, "version": 1, "epoch": 0, "documents": 0, "pruned_seq": 0, "ever_live": False}
                     meta |= {"settings": schema.settings_to_json(settings), "fields": [asdict(f) for f in fields.values()]}
                     for key, value in meta.items():
-                        _set(connection, key, value)
-                    _add_generation(connection, lay_out(fields.values(), settings.language))
+                        set_meta(connection, key, value)
+                    add_generation(connection, lay_out(fields.values(), settings.language))
 
     @property
     def connection(self) -> Connection:
@@ -146,8 +108,8 @@ class Store:
             stamp, connection = self.stamp(), self.connection
             known = getattr(self._seen, "value", None)
             if known is None or known[0] != stamp:
-                fresh = known is None or known[1].version != _get(connection, "version")
-                known = self._seen.value = (stamp, _read_state(connection) if fresh else known[1])
+                fresh = known is None or known[1].version != get_meta(connection, "version")
+                known = self._seen.value = (stamp, read_state(connection) if fresh else known[1])
             return known[1]
 
     def stamp(self) -> tuple[int, int]:
@@ -156,8 +118,8 @@ class Store:
             return seen(self.connection)
 
     def file_stamp(self) -> FileStamp:
-        """What changes when anyone has written, without a connection, of which there are fewer than there may be indexes. An empty WAL
-        is none: it comes and goes with readers."""
+        """What changes when anyone has written, told without a connection, of which there are fewer than there may be indexes. An
+        empty WAL is none: it comes and goes with readers."""
         with mapped_errors("read"):
             found = [self.path.stat()]
             with contextlib.suppress(FileNotFoundError):
@@ -173,11 +135,11 @@ class Store:
 
     def newest_seq(self) -> int:
         with mapped_errors("read"):
-            return _last_seq(self.connection)
+            return last_seq(self.connection)
 
     def counters(self) -> dict[str, int]:
         with mapped_errors("read"):
-            return {key: _get(self.connection, key) for key in ("documents", "pruned_seq")}
+            return {key: get_meta(self.connection, key) for key in ("documents", "pruned_seq")}
 
     def lag(self, seq: int) -> tuple[int, float]:
         """(writes after seq, seconds since the oldest of them)."""
@@ -218,7 +180,7 @@ class Store:
             connection = self.connection
             connection.execute("BEGIN")
             try:
-                yield _last_seq(connection)
+                yield last_seq(connection)
             finally:
                 connection.execute("ROLLBACK")
 
@@ -241,25 +203,25 @@ class Store:
         """Each operation wholly or not at all, all in one transaction."""
         with self._writing() as connection:
             state = self.state()
-            batch = _Batch(connection, state)
+            batch = Batch(connection, state)
             outcomes = tuple(batch.apply(operation) for operation in operations)
             if batch.changed_fields:
-                _save_fields(connection, state, batch.fields, batch.changed_fields)
+                save_fields(connection, state, batch.fields, batch.changed_fields)
             if batch.count:
-                _set(connection, "documents", _get(connection, "documents") + batch.count)
+                set_meta(connection, "documents", get_meta(connection, "documents") + batch.count)
             return WriteResult(batch.seq, outcomes)
 
     def delete_unchanged(self, documents: Sequence[tuple[str, int]]) -> tuple[int, int]:
         """Delete those (id, seq) that nobody has written since. Returns (how many, the seq to wait for)."""
         with self._writing() as connection:
-            seq, now, deleted = _last_seq(connection), _now_ms(), 0
+            seq, now, deleted = last_seq(connection), now_ms(), 0
             for id, known in documents:
                 found = connection.execute("SELECT 1 FROM documents WHERE id = ? AND seq = ? AND body IS NOT NULL", (id, known))
                 if found.fetchone():
                     seq, deleted = seq + 1, deleted + 1
-                    connection.execute(_INSERT, (seq, id, seq, now, None))
+                    connection.execute(INSERT, (seq, id, seq, now, None))
             if deleted:
-                _set(connection, "documents", _get(connection, "documents") - deleted)
+                set_meta(connection, "documents", get_meta(connection, "documents") - deleted)
             return deleted, seq
 
     def put_settings(self, settings: IndexSettings, *, dry_run: bool) -> tuple[tuple[str, ...], bool, str | None]:
@@ -270,18 +232,18 @@ class Store:
             if not changed:
                 return (), False, None
             fields = self._fields_for(state, settings)
-            rebuild = _needs_another(state, fields)
+            rebuild = needs_another(state, fields)
             if dry_run:
                 return changed, rebuild, None
-            _set(connection, "settings", schema.settings_to_json(settings))
-            _set(connection, "fields", [asdict(f) for f in fields.values()])
+            set_meta(connection, "settings", schema.settings_to_json(settings))
+            set_meta(connection, "fields", [asdict(f) for f in fields.values()])
             begun = None
             if rebuild:
-                begun = _start_generation(connection, fields, settings.language, state.epoch + 1)
+                begun = start_generation(connection, fields, settings.language, state.epoch + 1)
             else:
                 for g in state.generations:
-                    _place(connection, g, fields.values())
-            _bump(connection)
+                    place(connection, g, fields.values())
+            bump(connection)
             return changed, rebuild, begun
 
     def _fields_for(self, state: State, settings: IndexSettings) -> dict[str, Field]:
@@ -323,15 +285,15 @@ class Store:
         """A generation to be built anew from the documents, beside the one that answers. Its name."""
         with self._writing() as connection:
             state = self.state()
-            begun = _start_generation(connection, state.fields, state.settings.language, state.epoch + 1)
-            _bump(connection)
+            begun = start_generation(connection, state.fields, state.settings.language, state.epoch + 1)
+            bump(connection)
             return begun
 
     def set_generation(self, name: str, state: str) -> bool:
         """Making one `live` retires the one that was: one transaction, so that there is always one that answers. False, and nothing
         changes, where the generation was given up meanwhile (other settings began another)."""
         with self._writing() as connection:
-            now = _now_ms()
+            now = now_ms()
             if not connection.execute("SELECT 1 FROM generations WHERE name=? AND state<>'retired'", (name,)).fetchone():
                 return False
             if state == "live":
@@ -340,9 +302,9 @@ class Store:
                     " WHERE format=? AND state IN ('live','broken') AND name<>?",
                     (now, generation.FORMAT, name),
                 )
-                _set(connection, "ever_live", True)
+                set_meta(connection, "ever_live", True)
             connection.execute("UPDATE generations SET state=?, changed_ms=? WHERE name=?", (state, now, name))
-            _bump(connection)
+            bump(connection)
             return True
 
     def place_fields(self, name: str) -> None:
@@ -351,13 +313,13 @@ class Store:
             state = self.state()
             found = next((g for g in state.generations if g.name == name), None)
             if found is not None:
-                _place(connection, found, state.fields.values())
-                _bump(connection)
+                place(connection, found, state.fields.values())
+                bump(connection)
 
     def forget_generation(self, name: str) -> None:
         with self._writing() as connection:
             connection.execute("DELETE FROM generations WHERE name=?", (name,))
-            _bump(connection)
+            bump(connection)
 
     def retired(self, before_ms: int) -> list[str]:
         with mapped_errors("read"):
@@ -379,165 +341,10 @@ class Store:
             ).fetchall()
             if rows:
                 connection.executemany("DELETE FROM documents WHERE seq = ?", rows)
-                _set(connection, "pruned_seq", rows[-1][0])
+                set_meta(connection, "pruned_seq", rows[-1][0])
             return len(rows)
 
     def has_tombstones(self, upto: int) -> bool:
         with mapped_errors("read"):
             row = self.connection.execute("SELECT 1 FROM documents WHERE body IS NULL AND seq <= ? LIMIT 1", (upto,)).fetchone()
         return row is not None
-
-
-# Whether a document is there, and its body only where it is needed.
-_READ = {
-    False: "SELECT version, CASE WHEN body IS NULL THEN NULL ELSE 1 END FROM documents WHERE id = ?",
-    True: "SELECT version, body FROM documents WHERE id = ?",
-}
-
-_INSERT = "INSERT OR REPLACE INTO documents(seq, id, version, written_ms, body) VALUES (?, ?, ?, ?, ?)"
-
-
-class _Batch:
-    """The operations of one transaction as they are applied, one after another."""
-
-    def __init__(self, connection: sqlite3.Connection, state: State):
-        self.connection = connection
-        self.settings = state.settings
-        self.fields = dict(state.fields)
-        self.changed_fields: dict[str, Field] = {}
-        self.seq = _last_seq(connection)
-        self.count = 0
-        self._now = _now_ms()
-
-    def apply(self, operation: Operation) -> Outcome:
-        try:
-            return self._apply(operation)
-        except SearchAPIError as error:
-            return Outcome(operation.position, operation.id, error=error)
-
-    def _apply(self, op: Operation) -> Outcome:
-        row = self.connection.execute(_READ[op.kind == "patch"], (op.id,)).fetchone()
-        exists = row is not None and row[1] is not None
-        _check_condition(op, row[0] if exists else None)
-        if op.kind == "delete":
-            if not exists:
-                raise DocumentNotFound(op.id)
-            body = None
-        else:
-            document = self._merged(op, row[1] if exists else None)
-            self._check(document)
-            body = orjson.dumps(document)
-        version = self._store(op, body)
-        self.count += (body is not None) - exists
-        return Outcome(op.position, op.id, version=version, created=body is not None and not exists)
-
-    def _merged(self, op: Operation, old: bytes | None) -> Any:
-        if op.kind == "put":
-            return op.document
-        if old is None:
-            raise DocumentNotFound(op.id)
-        merged = documents.merge_patch(orjson.loads(old), op.document or {})
-        key = self.settings.primary_key
-        if key not in merged or str(merged[key]) != op.id:
-            raise Invalid.at(f"/{key}", "id_changed", f"A partial update cannot change the id ({key}) of {op.id!r}.")
-        return merged
-
-    def _check(self, document: Any) -> None:
-        changed = documents.check(document, self.settings, self.fields)
-        if changed:
-            changed = {name: _resolved(f, self.settings) for name, f in changed.items()}
-            self.fields.update(changed)
-            self.changed_fields.update(changed)
-
-    def _store(self, op: Operation, body: bytes | None) -> int:
-        self.seq += 1
-        version = self.seq if op.version is None else op.version
-        self.connection.execute(_INSERT, (self.seq, op.id, version, self._now, body))
-        if version > self.seq:  # a restored version: later ones must be above it, so that an ETag never comes back
-            self.connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'documents'", (version,))
-            self.seq = version
-        return version
-
-
-def _check_condition(op: Operation, current: int | None) -> None:
-    if op.if_none_match and current is not None:
-        raise VersionConflict(f"There is a document with the id {op.id!r} already.")
-    if op.if_match is not None and op.if_match != current:
-        found = "it is not there" if current is None else f"it is at {current}"
-        raise VersionConflict(f"Document {op.id!r} is not at version {op.if_match}: {found}.")
-
-
-def _read_state(connection: sqlite3.Connection) -> State:
-    meta = {key: orjson.loads(value) for key, value in connection.execute("SELECT key, value FROM meta")}
-    rows = connection.execute("SELECT name, state, layout, placement FROM generations WHERE format = ?", (generation.FORMAT,))
-    return State(
-        uuid=meta["uuid"],
-        version=meta["version"],
-        settings=schema.parse_settings(meta["settings"]),
-        fields={row["name"]: Field(**row) for row in meta["fields"]},
-        epoch=meta["epoch"],
-        ever_live=meta["ever_live"],
-        generations=tuple(
-            Generation(name, state, Placement.from_json(Layout.from_json(layout), placement))
-            for name, state, layout, placement in rows
-        ),
-    )
-
-
-def _save_fields(connection: sqlite3.Connection, state: State, fields: dict[str, Field], changed: dict[str, Field]) -> None:
-    """New fields join every generation that has spare slots for them; the indexer builds a wider one where they ran out."""
-    _set(connection, "fields", [asdict(f) for f in fields.values()])
-    for g in state.generations:
-        _place(connection, g, changed.values())
-    _bump(connection)
-
-
-def _needs_another(state: State, fields: dict[str, Field]) -> bool:
-    """Whether these fields need a generation of their own. One that is half built beside a live one was laid out for the settings
-    before these: it is begun again."""
-    live, building = state.one("live"), state.one("building")
-    current = live or building
-    return current is None or (live is not None and building is not None) or current.placement.place(fields.values()) is None
-
-
-def _place(connection: sqlite3.Connection, g: Generation, fields: Iterable[Field]) -> None:
-    placement = g.placement
-    for field in fields:  # one by one: those that fit join, whatever becomes of the others
-        placement = placement.place([field]) or placement
-    connection.execute("UPDATE generations SET placement = ? WHERE name = ?", (placement.to_json(), g.name))
-
-
-def _start_generation(connection: sqlite3.Connection, fields: dict[str, Field], language: str, epoch: int) -> str:
-    connection.execute("DELETE FROM generations WHERE format = ? AND state = 'building'", (generation.FORMAT,))
-    placement = lay_out(fields.values(), language, epoch)
-    _add_generation(connection, placement)
-    _set(connection, "epoch", epoch)
-    return placement.layout.name
-
-
-def _add_generation(connection: sqlite3.Connection, placement: Placement) -> None:
-    connection.execute(
-        "INSERT OR REPLACE INTO generations(name, format, state, layout, placement, changed_ms) VALUES (?, ?, 'building', ?, ?, ?)",
-        (placement.layout.name, generation.FORMAT, placement.layout.to_json(), placement.to_json(), _now_ms()),
-    )
-
-
-def _get(connection: sqlite3.Connection, key: str) -> Any:
-    return orjson.loads(connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0])
-
-
-def _set(connection: sqlite3.Connection, key: str, value: Any) -> None:
-    connection.execute("INSERT OR REPLACE INTO meta(key, value) VALUES (?, ?)", (key, orjson.dumps(value)))
-
-
-def _bump(connection: sqlite3.Connection) -> None:
-    _set(connection, "version", _get(connection, "version") + 1)
-
-
-def _last_seq(connection: sqlite3.Connection) -> int:
-    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'documents'").fetchone()
-    return row[0] if row else 0
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

@@ -15,7 +15,8 @@ from ...analysis import composed, identifier_forms, words
 from ...documents import values
 from ...model import Field
 from .generation import Layout, Placement, Reached, Slots, indexed_value, open_index, open_words, read_reached, write_reached
-from .store import State, Store
+from .state import State
+from .store import Store
 
 HEAP = 40_000_000  # bytes of tantivy's writer, one thread
 WORDS_HEAP = 15_000_000

@@ -1,0 +1,91 @@
+"""The operations of one write transaction, applied one after another, each wholly or not at all."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+import orjson
+
+from ... import documents
+from ...exceptions import DocumentNotFound, Invalid, SearchAPIError, VersionConflict
+from ...model import Field, Operation, Outcome
+from .state import State, last_seq, now_ms, resolved
+
+# Whether a document is there, and its body only where it is needed.
+_READ = {
+    False: "SELECT version, CASE WHEN body IS NULL THEN NULL ELSE 1 END FROM documents WHERE id = ?",
+    True: "SELECT version, body FROM documents WHERE id = ?",
+}
+
+INSERT = "INSERT OR REPLACE INTO documents(seq, id, version, written_ms, body) VALUES (?, ?, ?, ?, ?)"
+
+
+class Batch:
+    """The operations of one transaction as they are applied, one after another."""
+
+    def __init__(self, connection: sqlite3.Connection, state: State):
+        self.connection = connection
+        self.settings = state.settings
+        self.fields = dict(state.fields)
+        self.changed_fields: dict[str, Field] = {}
+        self.seq = last_seq(connection)
+        self.count = 0
+        self._now = now_ms()
+
+    def apply(self, operation: Operation) -> Outcome:
+        try:
+            return self._apply(operation)
+        except SearchAPIError as error:
+            return Outcome(operation.position, operation.id, error=error)
+
+    def _apply(self, op: Operation) -> Outcome:
+        row = self.connection.execute(_READ[op.kind == "patch"], (op.id,)).fetchone()
+        exists = row is not None and row[1] is not None
+        _check_condition(op, row[0] if exists else None)
+        if op.kind == "delete":
+            if not exists:
+                raise DocumentNotFound(op.id)
+            body = None
+        else:
+            document = self._merged(op, row[1] if exists else None)
+            self._check(document)
+            body = orjson.dumps(document)
+        version = self._store(op, body)
+        self.count += (body is not None) - exists
+        return Outcome(op.position, op.id, version=version, created=body is not None and not exists)
+
+    def _merged(self, op: Operation, old: bytes | None) -> Any:
+        if op.kind == "put":
+            return op.document
+        if old is None:
+            raise DocumentNotFound(op.id)
+        merged = documents.merge_patch(orjson.loads(old), op.document or {})
+        key = self.settings.primary_key
+        if key not in merged or str(merged[key]) != op.id:
+            raise Invalid.at(f"/{key}", "id_changed", f"A partial update cannot change the id ({key}) of {op.id!r}.")
+        return merged
+
+    def _check(self, document: Any) -> None:
+        changed = documents.check(document, self.settings, self.fields)
+        if changed:
+            changed = {name: resolved(f, self.settings) for name, f in changed.items()}
+            self.fields.update(changed)
+            self.changed_fields.update(changed)
+
+    def _store(self, op: Operation, body: bytes | None) -> int:
+        self.seq += 1
+        version = self.seq if op.version is None else op.version
+        self.connection.execute(INSERT, (self.seq, op.id, version, self._now, body))
+        if version > self.seq:  # a restored version: later ones must be above it, so that an ETag never comes back
+            self.connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'documents'", (version,))
+            self.seq = version
+        return version
+
+
+def _check_condition(op: Operation, current: int | None) -> None:
+    if op.if_none_match and current is not None:
+        raise VersionConflict(f"There is a document with the id {op.id!r} already.")
+    if op.if_match is not None and op.if_match != current:
+        found = "it is not there" if current is None else f"it is at {current}"
+        raise VersionConflict(f"Document {op.id!r} is not at version {op.if_match}: {found}.")
