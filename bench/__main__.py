@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import sqlite3
 import sys
 from dataclasses import replace
@@ -67,6 +68,7 @@ def main(given: list[str] | None = None) -> int:
     if lacking := load.missing():
         say(f"bench: {lacking}")
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that the servers are stopped too
     parts = []
     try:
         for name in asked.only or PARTS:

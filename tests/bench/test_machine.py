@@ -91,6 +91,7 @@ def test_what_was_measured_before_a_failure_is_kept(monkeypatch, capsys, tmp_pat
     page = tmp_path / "page.md"
     page.write_text("<!-- bench: serving -->\n<!-- /bench: serving -->\n")
     monkeypatch.setattr(command.load, "missing", lambda: None)
+    monkeypatch.setattr(command.signal, "signal", lambda *_: None)
     monkeypatch.setattr(command, "PARTS", {"serving": lambda options, say: Part("serving", [], ["measured"]), "memory": fails})
     assert command.main(["--quick", "--output", str(page)]) == 1
     said = capsys.readouterr()
