@@ -103,6 +103,7 @@ def is_stop_word(word: str, language: str) -> bool:
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9]+(?:_+[A-Za-z0-9]+)*")
 _HAS_FORMS = re.compile(r"[a-z0-9][A-Z]|[A-Z]{2}[a-z]|[A-Za-z0-9]_+[A-Za-z0-9]")
+_CHUNK = re.compile(r"[A-Za-z0-9]+")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+")
 
 
@@ -112,23 +113,25 @@ def identifier_forms(text: str) -> str:
     if not _HAS_FORMS.search(text):
         return ""
     forms: dict[str, None] = {}
-    for match in _IDENTIFIER.finditer(text):
-        if _HAS_FORMS.search(match[0]):
-            forms.update(dict.fromkeys(form for form, _, _ in _forms(match)))
+    for identifier in dict.fromkeys(_IDENTIFIER.findall(text)):
+        for form, _, _ in _forms(identifier):
+            forms[form] = None
     return " ".join(forms)
 
 
-def _forms(match: re.Match) -> list[tuple[str, int, int]]:
-    """(form, start, end) of one identifier: each run of camelCase as its parts together, and snake_case joined."""
-    found, chunks = [], list(re.finditer(r"[A-Za-z0-9]+", match[0]))
+@lru_cache(maxsize=50_000)
+def _forms(identifier: str) -> tuple[tuple[str, int, int], ...]:
+    """(form, start, end) in one identifier: each run of camelCase as its parts together, and snake_case joined."""
+    if len(identifier) > LONGEST_WORD or not _HAS_FORMS.search(identifier):
+        return ()
+    found, chunks = [], list(_CHUNK.finditer(identifier))
     for chunk in chunks:
-        at = match.start() + chunk.start()
-        parts = [(part[0], at + part.start(), at + part.end()) for part in _PART.finditer(chunk[0])]
+        parts = [(part[0], chunk.start() + part.start(), chunk.start() + part.end()) for part in _PART.finditer(chunk[0])]
         if len(parts) > 1:
             found += parts
     if len(chunks) > 1:
-        found.append(("".join(c[0] for c in chunks), match.start(), match.end()))
-    return found
+        found.append(("".join(c[0] for c in chunks), 0, len(identifier)))
+    return tuple(found)
 
 
 # -------------------------------------------------------------------------------------------------------- tokens
@@ -151,8 +154,8 @@ def tokens(text: str) -> list[Token]:
     found = [Token(t.text, t.char_offset_from, t.char_offset_to) for t in _exact.pre_tokenize(text).tokens]
     if _HAS_FORMS.search(text):
         for match in _IDENTIFIER.finditer(text):
-            if _HAS_FORMS.search(match[0]):
-                found += [Token(word, start, end) for form, start, end in _forms(match) for word in words(form)]
+            at = match.start()
+            found += [Token(word, at + start, at + end) for form, start, end in _forms(match[0]) for word in words(form)]
         found.sort(key=lambda token: (token.start, -token.end))
     return found
 

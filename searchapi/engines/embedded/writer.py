@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -116,51 +117,78 @@ class _Encoder:
         document.add_bytes("_body", body)
         texts: list[str] = []
         for name, found in values(orjson.loads(body), self._fields).items():
-            with contextlib.suppress(TypeError):  # of a type that this older generation does not hold; the next one will
+            try:
                 self._adders[name](document, found, texts)
+            except TypeError:  # of a type that this older generation does not hold; the next one will
+                pass
             document.add_text("_fields", name)
         if texts:
             self._vocabulary.add("\n".join(texts))
         return document
 
 
-def _adder(slots: Slots):
-    """How a field's values join a tantivy document; what was text is also appended to `texts`."""
-    kind = slots.field.type
+Adder = Callable[[tantivy.Document, list[Any], list[str]], None]
 
-    def text(document: tantivy.Document, found: list[Any], texts: list[str]) -> None:
+
+def _adder(slots: Slots) -> Adder:
+    """How a field's values join a tantivy document; what was text is also appended to the list. Raises TypeError."""
+    kind = slots.field.type
+    if kind == "text":
+        return _text_adder(slots)
+    return _keyword_adder(slots) if kind == "keyword" else _number_adder(slots)
+
+
+def _text_adder(slots: Slots) -> Adder:
+    names = (f"t{slots.text}", f"s{slots.text}") if slots.field.language != "none" else (f"t{slots.text}",)
+    keyword = _keyword_adder(slots) if slots.keyword is not None else None
+
+    def add(document: tantivy.Document, found: list[Any], texts: list[str]) -> None:
+        add_text = document.add_text
         for value in found:
-            _expect(value, str)
-            value = composed(value)
+            value = composed(_expected(value, str))
             forms = identifier_forms(value)
-            for part in (value, forms) if forms else (value,):
-                document.add_text(f"t{slots.text}", part)
-                if stemmed:
-                    document.add_text(f"s{slots.text}", part)
-                texts.append(part)
-        if slots.keyword is not None:
+            for name in names:
+                add_text(name, value)
+            texts.append(value)
+            if forms:
+                for name in names:
+                    add_text(name, forms)
+                texts.append(forms)
+        if keyword is not None:
             keyword(document, found, texts)
 
-    def keyword(document: tantivy.Document, found: list[Any], texts: list[str]) -> None:
-        for value in dict.fromkeys(found):
-            _expect(value, str)
-            document.add_text(f"k{slots.keyword}", indexed_value(slots, value))
-
-    def number(document: tantivy.Document, found: list[Any], texts: list[str]) -> None:
-        for value in dict.fromkeys(found):
-            _expect(value, (int, float))
-            if slots.integer is not None and isinstance(value, int):
-                document.add_integer(f"i{slots.integer}", int(value))
-            if slots.float is not None:
-                document.add_float(f"f{slots.float}", float(value))
-
-    stemmed = slots.field.language != "none"
-    return text if kind == "text" else keyword if kind == "keyword" else number
+    return add
 
 
-def _expect(value: Any, kind: type | tuple[type, ...]) -> None:
+def _keyword_adder(slots: Slots) -> Adder:
+    name = f"k{slots.keyword}"
+
+    def add(document: tantivy.Document, found: list[Any], texts: list[str]) -> None:
+        for value in found if len(found) == 1 else dict.fromkeys(found):
+            document.add_text(name, indexed_value(slots, _expected(value, str)))
+
+    return add
+
+
+def _number_adder(slots: Slots) -> Adder:
+    integer = f"i{slots.integer}" if slots.integer is not None else None
+    float_ = f"f{slots.float}" if slots.float is not None else None
+
+    def add(document: tantivy.Document, found: list[Any], texts: list[str]) -> None:
+        for value in found if len(found) == 1 else dict.fromkeys(found):
+            _expected(value, (int, float))
+            if integer is not None and isinstance(value, int):
+                document.add_integer(integer, int(value))
+            if float_ is not None:
+                document.add_float(float_, float(value))
+
+    return add
+
+
+def _expected(value: Any, kind: type | tuple[type, ...]) -> Any:
     if not isinstance(value, kind):
         raise TypeError(f"{value!r} is not of this generation's type")
+    return value
 
 
 class _Vocabulary:
