@@ -9,7 +9,9 @@ for tasks. Killed at any moment, the next one goes on from what was published.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
+import gc
 import logging
 import os
 import shutil
@@ -34,6 +36,7 @@ log = logging.getLogger(__name__)
 OPEN_WRITERS = 8  # generations with an open writer; an open one finishes its merges
 IDLE = 0.02  # seconds between looks where nothing happens; the wait doubles up to IDLE_MOST
 IDLE_MOST = 0.1
+REST_AFTER = 10.0  # seconds without a write after which a writer is closed
 RETIRED_FOR = 15.0  # seconds a generation that was left stays on disk, for searches that have it open
 HOUSEKEEPING = 5.0  # seconds between looks for tombstones, retired generations and trash
 SETTLED = 0.05  # seconds after which another write cannot leave a file's times as they are
@@ -50,6 +53,7 @@ class Indexer:
         self.tasks = TaskWorker(self.data_dir)
         self._stores: dict[str, Store] = {}
         self._writers: OrderedDict[Path, GenerationWriter] = OrderedDict()
+        self._used: dict[Path, float] = {}  # when a writer last had something to do
         self._locks: dict[Path, int] = {}
         self._failed: dict[str, tuple[float, float]] = {}  # uid -> (try again at, the wait before)
         self._idle: dict[str, FileStamp] = {}  # uid -> the stamp of its store when there was nothing left to do
@@ -127,7 +131,7 @@ class Indexer:
         for g in state.generations:
             if g.state in ("live", "building") and not self._done_with(store, g) and self._lock(store.folder / g.name):
                 try:
-                    done |= self._writer(store, state, g).advance(store, state, g.placement)
+                    done |= self._writer(store, state, g).advance(store, state, g)
                 except (ValueError, OSError) as error:
                     self._give_up_damaged(store, g, error)
                     raise
@@ -169,6 +173,7 @@ class Indexer:
             while len(self._writers) > OPEN_WRITERS:
                 self._close_writer(next(iter(self._writers)))
         self._writers.move_to_end(path)
+        self._used[path] = time.monotonic()
         return writer
 
     def _open(self, store: Store, state: State, g: Generation, path: Path) -> GenerationWriter:
@@ -212,6 +217,7 @@ class Indexer:
 
     def _housekeeping(self) -> None:
         self._idle.clear()  # look at every generation again: it may have been lost or damaged where nothing was written
+        self._rest()
         for uid in self.system.trash():
             self._leave(uid)
             shutil.rmtree(self.system.folder(uid), ignore_errors=True)
@@ -221,6 +227,16 @@ class Indexer:
             with contextlib.suppress(SearchAPIError, OSError):  # a full or read-only disk: nothing here is urgent
                 self._sweep(store)
                 self._prune(store)
+
+    def _rest(self) -> None:
+        """Writers that have had nothing to do for a while give their memory back; the next write opens them again."""
+        idle = [path for path, used in self._used.items() if time.monotonic() - used > REST_AFTER]
+        for path in idle:
+            del self._used[path]
+            with contextlib.suppress(ValueError, OSError, RuntimeError):  # a failing disk: what is committed is there
+                self._writers.pop(path).rest()
+        if idle:
+            trim_memory()
 
     def _sweep(self, store: Store) -> None:
         """Remove generations of our format that were left long enough ago, or that nothing names."""
@@ -275,6 +291,7 @@ class Indexer:
             os.close(descriptor)
 
     def _close_writer(self, path: Path) -> None:
+        self._used.pop(path, None)
         writer = self._writers.pop(path, None)
         if writer is not None:
             writer.close()
@@ -297,3 +314,11 @@ class Indexer:
 def _outgrown(live: Generation, state: State) -> bool:
     """Whether it lacks fields: it has no slots left for them, or another release added them and it holds documents without them."""
     return live.placement.place(state.fields.values()) is None or not state.fields.keys() <= live.placement.slots.keys()
+
+
+def trim_memory() -> None:
+    """Give freed memory back to the system, where the C library keeps it otherwise (glibc does)."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -12,6 +12,7 @@ import itertools
 import os
 import sqlite3
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,13 +81,26 @@ def connect(path: Path, *, create: bool = False) -> Connection:
     )
     try:
         if create:
-            connection.execute("PRAGMA journal_mode=WAL")
+            _use_wal(connection)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA temp_store=MEMORY")
     except sqlite3.Error:
         connection.close()
         raise
     return connection
+
+
+def _use_wal(connection: Connection) -> None:
+    """Two processes that do this to a new file at once: SQLite tells one of them at once that it is busy, whatever its timeout."""
+    end = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
 
 
 def _quoted(path: Path) -> str:

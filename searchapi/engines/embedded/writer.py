@@ -16,13 +16,15 @@ from ...analysis import composed, identifier_forms, words
 from ...documents import values
 from ...model import Field
 from .generation import Layout, Placement, Reached, Slots, indexed_value, open_index, open_words, read_reached, write_reached
-from .state import State
+from .state import Generation, State
 from .store import Store
 
 HEAP = 40_000_000  # bytes of tantivy's writer, one thread
 WORDS_HEAP = 15_000_000
 ROWS = 1_000  # documents read from SQLite at once
-COMMIT_EVERY = 1.0  # seconds between commits while writes keep coming
+PASS = 1.0  # seconds one pass takes at most: other indexes wait
+BULK = 500  # writes; so many at once are a load, whose commits wait for more, because every segment makes every search dearer
+HOLD = 4.0  # seconds a load's writes wait at most; those of a generation that does not answer yet wait for COMMIT_BYTES
 COMMIT_BYTES = 64 * 1024 * 1024  # of documents in one commit, at most
 
 
@@ -45,6 +47,9 @@ class GenerationWriter:
         reached = read_reached(path)
         self.reached = reached.seq if reached is not None else 0
         self.caught_up = False
+        self._applied = self.reached  # in tantivy's writer, committed or not
+        self._rows = self._bytes = 0  # of that, not committed
+        self._since = 0.0
         self._index = index
         self._writer = index.writer(HEAP, 1)
         if not fresh:
@@ -54,45 +59,63 @@ class GenerationWriter:
         self._placed: Placement | None = None
         self._encoder: _Encoder | None = None
 
-    def advance(self, store: Store, state: State, placement: Placement) -> bool:
-        """Apply what was written since, for at most about COMMIT_EVERY; commit and publish it. Whether there was anything."""
-        if placement is not self._placed:
-            self._placed, self._encoder = placement, _Encoder(placement, self._vocabulary)
+    def advance(self, store: Store, state: State, g: Generation) -> bool:
+        """Apply what was written since, for at most about PASS; commit and publish it, unless it is part of a load that goes on.
+        Whether there was anything."""
+        if g.placement is not self._placed:
+            self._placed, self._encoder = g.placement, _Encoder(g.placement, self._vocabulary)
+        before, self.caught_up = self._applied, False
         # One moment of the store for all of it: a document with a field newer than `placement` must not be indexed without it,
         # and one that is rewritten meanwhile must not slip from behind the seq that is published to after it.
         with store.reading() as newest:
             if store.state().version != state.version:
-                self.caught_up = False
                 return True
-            seq = self._apply(store, newest)
-            written_ms = store.written_ms(seq)
-        self.caught_up = seq == newest
-        if seq == self.reached:
+            self._applied = self._apply(store, newest)
+            written_ms = store.written_ms(self._applied)
+        if self._applied != self.reached:
+            if self._may_wait(quiet=self._applied == before, answers=g.state == "live"):
+                return True
+            self._commit(written_ms)
+            self.caught_up = self.reached == newest
+            return True
+        self.caught_up = self.reached == newest
+        return False
+
+    def _may_wait(self, *, quiet: bool, answers: bool) -> bool:
+        if quiet or self._rows < BULK or self._bytes > COMMIT_BYTES:
             return False
-        self._commit(seq, written_ms)
-        return True
+        return not answers or time.monotonic() - self._since < HOLD
 
     def _apply(self, store: Store, newest: int) -> int:
-        """The seq up to which everything is in: `newest`, the last there is, or less where there was too much for one commit."""
-        started, size, seq = time.monotonic(), 0, self.reached
+        """The seq up to which everything is in: `newest`, the last there is, or less where there was too much for one pass."""
+        started, seq = time.monotonic(), self._applied
+        if not self._rows:
+            self._since = started
         while rows := store.changes(seq, ROWS):
             for seq, id, body in rows:
                 self._writer.delete_documents_by_term("_id", id)
                 if body is not None:
                     self._writer.add_document(self._encoder.document(seq, id, body))
-                    size += len(body)
-            if size > COMMIT_BYTES or time.monotonic() - started > COMMIT_EVERY:
+                    self._bytes += len(body)
+            self._rows += len(rows)
+            if self._bytes > COMMIT_BYTES or time.monotonic() - started > PASS:
                 return seq
         return newest  # the last rows may be gone: tombstones that were pruned, or a version given from outside
 
-    def _commit(self, seq: int, written_ms: int | None) -> None:
+    def _commit(self, written_ms: int | None) -> None:
         self._vocabulary.commit()  # first: a word that is in no document yet does no harm
         self._writer.commit()
-        write_reached(self.path, Reached(self._uuid, seq, written_ms))
-        self.reached = seq
+        write_reached(self.path, Reached(self._uuid, self._applied, written_ms))
+        self.reached, self._rows, self._bytes = self._applied, 0, 0
         if self._vocabulary.wants_counting:
             self._index.reload()
             self._vocabulary.recount(self._index.searcher(), [f"t{n}" for n in range(len(self._layout.text))])
+
+    def rest(self) -> None:
+        """Finish what merges there are, and close."""
+        self._writer.wait_merging_threads()
+        self._vocabulary.writer.wait_merging_threads()
+        del self._writer, self._vocabulary, self._encoder
 
     def close(self) -> None:
         """Give up what is not committed, and the lock."""
