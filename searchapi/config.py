@@ -176,9 +176,18 @@ def _repository(path: Path | None) -> RepositoryEmpty:
 
 
 def load(path: Path | None = None) -> Settings:
-    """The settings of the environment and of one file: `path`, else `env_file()`. Raises SettingsError."""
+    """The settings of the environment and of one file: `path`, else `env_file()`. Raises SettingsError, which names all that
+    cannot be read."""
     config = Config(_repository(path or env_file()))
-    return Settings(**{s.name.lower(): config(s.name, default=s.default, cast=s.read) for s in SETTINGS})
+    values, faults = {}, []
+    for s in SETTINGS:
+        try:
+            values[s.name.lower()] = config(s.name, default=s.default, cast=s.read)
+        except SettingsError as error:
+            faults.append(str(error))
+    if faults:
+        raise SettingsError(" ".join(faults))
+    return Settings(**values)
 
 
 # -------------------------------------------------------------------------------------------------------- checks

@@ -110,7 +110,8 @@ def _unknown(error: Exception) -> Response:
 
 def refused_batch(errors: list[dict[str, Any]], refused: int) -> Response:
     """A batch of which nothing was accepted."""
-    return problem(422, "nothing_accepted", f"None of the {refused} documents was accepted.", errors=errors)
+    detail = "The document was not accepted." if refused == 1 else f"None of the {refused:,} documents was accepted."
+    return problem(422, "nothing_accepted", detail, errors=errors)
 
 
 def init_app(app: Flask) -> None:

@@ -141,5 +141,5 @@ def announce(where: str, with_demo: bool) -> None:
 EXAMPLES = (
     "search?q=split+path+and+extension&limit=3&fields=id,summary",
     "search?q=tempfle&limit=3&fields=id&highlight=name,summary&highlight_format=html",
-    "search?q=open+file&filter=kind%3Dfunction&facets=module&limit=3&fields=id,signature",
+    "search?q=parse+json&filter=kind%3Dfunction&facets=module&limit=3&fields=id,signature",
 )

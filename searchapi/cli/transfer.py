@@ -136,6 +136,8 @@ def export(index: str, output: Path | None) -> None:
             with partial.open("wb") as file:
                 count = sum(1 for document in documents if file.write(document.body + b"\n"))
             partial.replace(output)
+        except OSError as error:
+            raise click.ClickException(f"{output}: {error.strerror or error}") from None
         finally:
             partial.unlink(missing_ok=True)
     click.echo(f"Exported {counted(count)} to {output}.")

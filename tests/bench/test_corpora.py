@@ -13,8 +13,8 @@ from bench import zipf
 from bench.corpora import PACKAGES, package, stanzas
 from bench.queries import KINDS, SHORTEST, Words, draw, misspelt, pairs, paths
 from searchapi.checking import check, initial_fields
-from searchapi.engines.embedded.searching import damerau_levenshtein
 from searchapi.query.params import search_from_args
+from tests.naive import distance
 from tests.unit.query_index import INFO
 
 STANZAS = b"""\
@@ -118,7 +118,7 @@ def test_every_word_of_a_query_with_typos_is_wrong(corpus, kind, typos):
     for q in draw(corpus, kind, 5):
         for word in q.split():
             assert word not in corpus.holding and len(word) >= SHORTEST[typos]
-            near = min(damerau_levenshtein(word, known) for known in corpus.holding if abs(len(known) - len(word)) <= 2)
+            near = min(distance(word, known) for known in corpus.holding if abs(len(known) - len(word)) <= 2)
             assert 1 <= near <= typos
 
 
@@ -126,7 +126,7 @@ def test_misspelt_makes_as_many_typos_as_asked():
     chosen = random.Random(1)
     for word, typos in [("house", 1), ("directory", 2), ("implementation", 2)] * 50:
         wrong = misspelt(word, typos, {word}, chosen)
-        assert 1 <= damerau_levenshtein(word, wrong) <= typos
+        assert 1 <= distance(word, wrong) <= typos
 
 
 def test_a_corpus_without_such_words_says_so(corpus):

@@ -124,6 +124,15 @@ def test_data_dir_that_is_a_file(cli, tmp_path):
     assert "file" in refused(cli("index", "list", DATA_DIR=tmp_path / "file"))
 
 
+def test_export_to_a_folder_that_is_missing(cli, tmp_path):
+    """The file that was asked for is named, not the one that is written first."""
+    assert cli("index", "create", "books").returncode == 0
+    assert (
+        refused(cli("export", "books", "--output", "missing/copy.ndjson"))
+        == "searchapi: missing/copy.ndjson: No such file or directory"
+    )
+
+
 def test_export_into_a_closed_pipe(cli, tmp_path, data_dir):
     """`export | head` prints what is read and no error."""
     many = "".join(json.dumps({"id": n, "text": "word " * 50}) + "\n" for n in range(3000))

@@ -37,6 +37,9 @@ def test_refused_documents_make_no_index(api, name):
     body = api.post(f"/v1/indexes/{name}/documents", json=[{"title": "x"}, 5], fails=422, code="nothing_accepted")
     assert [error["position"] for error in body["errors"]] == [0, 1]
     assert [error["code"] for error in body["errors"]] == ["missing_id", "not_an_object"]
+    assert body["detail"] == "None of the 2 documents was accepted."
+    alone = api.post(f"/v1/indexes/{name}/documents", json={"title": "x"}, fails=422, code="nothing_accepted")
+    assert alone["detail"] == "The document was not accepted."
     api.get(f"/v1/indexes/{name}", fails=404)
     api.post("/v1/indexes/Bad%20Name/documents", json=[{"id": 1}], fails=422, code="invalid_name")
     api.patch(f"/v1/indexes/{name}/documents", json=[{"id": 1}], fails=404, code="index_not_found")

@@ -31,6 +31,7 @@ def test_printed_examples(server, tmp_path):
     assert all(answer["hits"] for answer in answers)
     assert answers[0]["hits"][0]["id"] == "os.path.splitext"
     assert "<em>tempfile</em>" in str(answers[1]["hits"])
+    assert answers[2]["hits"][0]["id"] == "json.loads"
     assert answers[2]["facets"]["module"]["values"]
 
 

@@ -104,6 +104,14 @@ def test_bad_values(monkeypatch, name, value, expected):
     assert str(caught.value).startswith(f"{name} is {value!r}, but it must be ") and expected in str(caught.value)
 
 
+def test_several_bad_values(monkeypatch):
+    """All of them are named at once, in the order of the table."""
+    monkeypatch.setenv("WORKERS", "two")
+    monkeypatch.setenv("ENVIRONMENT", "prod")
+    with pytest.raises(SettingsError, match=r"^ENVIRONMENT is 'prod', .* WORKERS is 'two', "):
+        config.load()
+
+
 @pytest.mark.parametrize(("text", "size"), [("1024", 1024), ("4KiB", 4096), ("32 mib", 32 << 20), (" 1GiB ", 1 << 30)])
 def test_sizes(monkeypatch, text, size):
     """Bytes with or without a unit."""

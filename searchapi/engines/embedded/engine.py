@@ -14,6 +14,8 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from tantivy import Query as TQuery
+
 from ...exceptions import EngineError, EngineUnavailable, IndexNotFound, SearchAPIError
 from ...model import (
     Document,
@@ -31,6 +33,7 @@ from ...model import (
 )
 from ..base import Capabilities
 from . import searching
+from .facets import count
 from .generation import WORDS
 from .index import Readers, Snapshot, reached_seq
 from .integrity import damage, opening_fault
@@ -114,7 +117,7 @@ class EmbeddedEngine:
         with contextlib.suppress(EngineUnavailable):
             snapshot = self._snapshot(store)
             if snapshot is not None:
-                fields = {name: snapshot.searcher.doc_freq("_fields", name) for name in state.fields}
+                fields = {name: _holding(snapshot, name) for name in state.fields}
         documents = store.counters()["documents"]
         return IndexStats(documents, size, seq, indexed, lag, lag_seconds, state.one("building") is not None, fields)
 
@@ -281,6 +284,11 @@ class EmbeddedEngine:
     def _info(self, name: str, uid: str, created: str, store: Store) -> IndexInfo:
         state = store.state()
         return IndexInfo(name, uid, created, state.settings, state.searched, state.version)
+
+
+def _holding(snapshot: Snapshot, field: str) -> int:
+    """How many documents hold a field. Tantivy's doc_freq would count those too that were replaced and are not merged away yet."""
+    return count(snapshot.searcher, TQuery.term_query(snapshot.schema, "_fields", field, "basic"))
 
 
 def _files(folder: Path) -> Iterator[Path]:

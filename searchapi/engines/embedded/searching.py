@@ -216,13 +216,20 @@ def prefixed(snapshot: Snapshot, word: str, columns: tuple[str, ...], limit: int
 
 
 def misspelt(snapshot: Snapshot, word: str, columns: tuple[str, ...], distance: int, limit: int) -> list[Expansion]:
-    """Words within `distance` typos of `word`, by (distance, frequency)."""
+    """Words within `distance` (1 or 2) typos of `word`, by (distance, frequency)."""
+    near = _within(snapshot, word, 1)
+    distances = (
+        dict.fromkeys(_within(snapshot, word, distance), 2) | dict.fromkeys(near, 1) if distance > 1 else dict.fromkeys(near, 1)
+    )
+    counted = [Expansion(w, d, n) for w, d in distances.items() if (n := frequency(snapshot, w, columns))]
+    return sorted(counted, key=lambda e: (e.distance, -e.frequency, e.word))[:limit]
+
+
+def _within(snapshot: Snapshot, word: str, distance: int) -> set[str]:
+    """Insertions, deletions, substitutions and swaps of neighbours count as one typo each (Damerau-Levenshtein)."""
     query = TQuery.fuzzy_term_query(snapshot.words_schema, "word", word, distance)
     found = snapshot.words.search(query, CANDIDATES, count=False, order_by_field="n")
-    candidates = {snapshot.words.doc(address).get_first("word") for _, address in found.hits} - {word}
-    near = ((damerau_levenshtein(word, candidate), candidate) for candidate in candidates)
-    counted = [Expansion(w, d, n) for d, w in near if (n := frequency(snapshot, w, columns))]
-    return sorted(counted, key=lambda e: (e.distance, -e.frequency, e.word))[:limit]
+    return {snapshot.words.doc(address).get_first("word") for _, address in found.hits} - {word}
 
 
 def frequency(snapshot: Snapshot, word: str, columns: tuple[str, ...]) -> int:
@@ -234,17 +241,3 @@ def _columns(snapshot: Snapshot, fields: Sequence[str]) -> tuple[str, ...]:
     """Where the words of these fields are, as they stand."""
     slots = snapshot.placement.slots
     return tuple(f"t{found.text}" for name in fields if (found := slots.get(name)) is not None and found.text is not None)
-
-
-def damerau_levenshtein(a: str, b: str) -> int:
-    """Optimal string alignment: insertions, deletions, substitutions, swaps of neighbours, each one typo."""
-    before, previous, current = [], list(range(len(b) + 1)), []
-    for i, x in enumerate(a, 1):
-        current = [i]
-        for j, y in enumerate(b, 1):
-            cost = min(previous[j] + 1, current[-1] + 1, previous[j - 1] + (x != y))
-            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
-                cost = min(cost, before[j - 2] + 1)
-            current.append(cost)
-        before, previous = previous, current
-    return previous[-1]
