@@ -126,8 +126,17 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("MAX_PAGE", "1000", integer(1, 10_000), "The cap on `limit` + `offset` of a search; a cursor goes beyond it."),
     Setting("DEFAULT_LIMIT", "20", integer(1, 1000), "Hits on a page where a search does not say."),
     Setting("MAX_QUERY_LENGTH", "1000", integer(16, 10_000), "The longest `q`, in characters."),
+    Setting("MAX_CLAUSES", "64", integer(1, 256), "The most words and phrases in `q`."),
+    Setting("MAX_FILTER_LENGTH", "8000", integer(16, 100_000), "The longest `filter`, in characters."),
+    Setting("MAX_FILTER_NODES", "200", integer(1, 2000), "The most conditions, NOTs, ANDs and ORs in a filter."),
+    Setting("MAX_IN_VALUES", "1000", integer(1, 10_000), "The most values after IN in a filter."),
     Setting("MAX_FILTER_DEPTH", "20", integer(1, 100), "How deep parentheses and NOTs of a filter may nest."),
     Setting("MAX_FACETS", "20", integer(1, 100), "The most facets in one search."),
+    Setting("MAX_FACET_VALUES", "1000", integer(1, 10_000), "The most values that one facet may answer."),
+    Setting("MAX_FACET_RANGES", "50", integer(1, 1000), "The most ranges of one facet."),
+    Setting("MAX_SORT_FIELDS", "5", integer(1, 16), "The most fields to sort by."),
+    Setting("MAX_SNIPPET_LENGTH", "2000", integer(16, 100_000), "The longest snippet, in characters."),
+    Setting("MAX_SUGGESTIONS", "50", integer(1, 1000), "The most suggestions in one answer."),
     Setting("DEFAULT_TIMEOUT_MS", "1000", integer(1, 600_000), "How long a search may take where it does not say."),
     Setting("MAX_TIMEOUT_MS", "10000", integer(1, 600_000), "The longest `timeout_ms` that a search may ask for."),
     Setting("WAIT_TIMEOUT_MS", "10000", integer(1, 25_000), "How long `refresh=wait_for` waits for the index to catch up."),
@@ -148,7 +157,7 @@ class Settings(_Values):
 
     @cached_property
     def limits(self) -> Limits:
-        """The bounds that requests are checked against; those without a setting keep their defaults."""
+        """The bounds that requests are checked against."""
         shared = {name: getattr(self, name) for name in Limits.__dataclass_fields__ if hasattr(self, name)}
         return Limits(**shared)
 

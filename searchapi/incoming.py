@@ -77,6 +77,15 @@ def init_app(app: Flask) -> None:
 # ---------------------------------------------------------------------------------------------- query parameters
 
 
+def no_body() -> None:
+    """A GET that sends one means it to be heard: other engines search by it."""
+    environ = request.environ
+    if environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ:
+        raise Unreadable(
+            "A GET has no body here: put its fields into the query string, or send it with POST.", code="unexpected_body"
+        )
+
+
 def query_lists() -> dict[str, list[str]]:
     """Every query parameter with its values, in order. Raises Unreadable where they are not UTF-8."""
     text = request.environ.get("QUERY_STRING")

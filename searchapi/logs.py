@@ -189,7 +189,7 @@ def _person_writer() -> Callable[[dict[str, Any], int], None]:
     """`12:30:01 GET /v1/indexes/python/search 200 1.9 ms 10 hits`"""
 
     def write(facts: dict[str, Any], level: int) -> None:
-        hits = f" {facts['hits']} hits" if "hits" in facts else ""
+        hits = f" {facts['hits']} hit{'s' * (facts['hits'] != 1)}" if "hits" in facts else ""
         line = f"{time.strftime('%H:%M:%S')} {facts['method']} {facts['path']} {facts['status']} {facts['ms']} ms{hits}\n"
         _to_stderr(line.encode())
 

@@ -409,6 +409,8 @@ def document_tree(library: Library, module: str, path: str, found: Found) -> Ite
     if kind is None:
         return
     doc = library.doc(found)
+    if kind == "property" and doc in ("", path.rsplit(".", 1)[-1]):  # a slot of a C type, which says nothing of itself
+        return
     signature, summary = describe(path.rsplit(".", 1)[-1], kind, found.thing, doc)
     if kind == "function" and "." in found.name:  # a method of a hidden instance, as `random.choice`
         signature = signature.replace("(self, ", "(").replace("(self)", "()")

@@ -4,7 +4,8 @@ How a query is decided, once, whatever the page:
 
 1. every word as typed (or its stem, its synonyms, and for the last word what it begins);
 2. where that finds fewer than FEW documents, words may hold typos;
-3. where that too falls short and `match` is "relax", any word will do, documents with all of them first.
+3. where that too falls short and `match` is "relax", any word will do, documents with all of them first. Sorted by fields nothing
+   comes first for what it holds, so there any word will do only where no document holds them all.
 
 The step that was taken is the request's `plan`; a cursor carries it, so that all pages, facets and totals speak of one query.
 """
@@ -116,7 +117,7 @@ class _Search:
         request, any_clause = self.request, self.request.match == "any"
         if not read.required:
             match = Match(excluded=read.excluded) if read.excluded else None
-            if request.text.wanted:  # something was typed that holds no word: it is in no document
+            if request.text.wanted:  # of words that no index holds, as one of thousands of letters
                 return EXACT, None, Result((), 0)
             return EXACT, match, self._run(match)
         exact = read.exact(any_clause)
@@ -142,7 +143,7 @@ class _Search:
             if result.total >= FEW or not may_relax:
                 return plan, match, result
             total = result.total
-        if may_relax:
+        if may_relax and not (request.sort and total):
             relaxed, corrections = self._relaxed(read)
             result = self._run(relaxed, 0 if request.plan == RELAXED else total + 1)
             if result.total > total or request.plan == RELAXED:

@@ -47,7 +47,7 @@ def parse_facets(value: Any, info: IndexInfo, limits: Limits, at: str, default_l
                 count += 1
                 if count > limits.max_facets:
                     raise Invalid.at(
-                        at, "too_many_facets", f"facets: expected at most {limits.max_facets} (max_facets), found more"
+                        at, "too_many_facets", f"facets: expected at most {limits.max_facets} (MAX_FACETS), found more"
                     )
                 facet = _facet(options, info, limits, place, default_limit)
                 if facet.field in facets:
@@ -154,7 +154,7 @@ def _facet(options: dict[str, Any], info: IndexInfo, limits: Limits, at: str, de
 def _limit(value: Any, limits: Limits, at: str) -> int:
     number = int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value) else value
     if type(number) is not int or not 1 <= number <= limits.max_facet_values:
-        expected = f"expected an integer from 1 to {limits.max_facet_values} (max_facet_values) at limit"
+        expected = f"expected an integer from 1 to {limits.max_facet_values} (MAX_FACET_VALUES) at limit"
         raise Invalid.at(at, "out_of_range", f"facets: {expected}, found {shown(value)}")
     return number
 
@@ -164,7 +164,7 @@ def _ranges(value: Any, field: Field, limits: Limits, at: str) -> tuple[Range, .
         found = "none" if value in (None, []) else shown(value)
         raise Invalid.at(at, "facet_ranges", f'facets: expected a list of ranges for "{field.name}", found {found}')
     if len(value) > limits.max_facet_ranges:
-        most = f'expected at most {limits.max_facet_ranges} ranges (max_facet_ranges) for "{field.name}"'
+        most = f'expected at most {limits.max_facet_ranges} ranges (MAX_FACET_RANGES) for "{field.name}"'
         raise Invalid.at(at, "too_many_ranges", f"facets: {most}, found {len(value)}")
     ranges = tuple(_range(entry, field, at) for entry in value)
     if len({r.key for r in ranges}) < len(ranges):

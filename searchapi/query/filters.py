@@ -70,7 +70,7 @@ def parse_filter(text: str, info: IndexInfo, limits: Limits = DEFAULT_LIMITS) ->
     """Read a filter for an index. Raises Invalid at `filter`, and nothing else: filter_syntax, unknown_field, filter_type,
     no_values, filter_too_long, filter_too_complex."""
     if len(text) > limits.max_filter_length:
-        found = f"filter: expected at most {limits.max_filter_length} characters (max_filter_length), found {len(text)}"
+        found = f"filter: expected at most {limits.max_filter_length} characters (MAX_FILTER_LENGTH), found {len(text)}"
         raise Invalid.at("filter", "filter_too_long", found)
     return _Parser(tokenize(text), info, limits).parse()
 
@@ -217,7 +217,7 @@ class _Parser:
         while self.accept(","):
             values.append(self.value(field, 'a value after ","'))
             if len(values) > self.limits.max_in_values:
-                most = f"expected at most {self.limits.max_in_values} values after {name} (max_in_values)"
+                most = f"expected at most {self.limits.max_in_values} values after {name} (MAX_IN_VALUES)"
                 raise fault(self.token.column, f"{most}, found more", "filter_too_complex")
         if not self.accept("]"):
             raise self.expected('"," or "]"')
@@ -226,7 +226,7 @@ class _Parser:
     def counted(self) -> None:
         self.count += 1
         if self.count > self.limits.max_filter_nodes:
-            most = f"expected at most {self.limits.max_filter_nodes} conditions, NOTs, ANDs and ORs (max_filter_nodes)"
+            most = f"expected at most {self.limits.max_filter_nodes} conditions, NOTs, ANDs and ORs (MAX_FILTER_NODES)"
             raise fault(self.token.column, f"{most}, found more", "filter_too_complex")
 
 
@@ -240,7 +240,7 @@ class _Deeper:
         parser = self.parser
         parser.depth += 1
         if parser.depth > parser.limits.max_filter_depth:
-            most = f"expected at most {parser.limits.max_filter_depth} parentheses and NOTs inside each other (max_filter_depth)"
+            most = f"expected at most {parser.limits.max_filter_depth} parentheses and NOTs inside each other (MAX_FILTER_DEPTH)"
             raise fault(parser.token.column, f"{most}, found more", "filter_too_complex")
 
     def __exit__(self, *error: object) -> None:

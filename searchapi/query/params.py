@@ -55,7 +55,7 @@ def suggest_from_args(args: Mapping[str, list[str]], info: IndexInfo, limits: Li
     field = reader.text("field")
     if field is not None:
         reader.attempt(lambda: _text_field(field, "field", reader.at("field"), info))
-    limit = reader.integer("limit", 1, limits.max_suggestions, limits.default_suggestions, "max_suggestions")
+    limit = reader.integer("limit", 1, limits.max_suggestions, limits.default_suggestions, "MAX_SUGGESTIONS")
     reader.finish()
     return SuggestRequest(q, field, limit)
 
@@ -74,7 +74,7 @@ def _search(reader: Reader, info: IndexInfo, capabilities: Capabilities, limits:
         highlight=_highlight(reader, info, limits),
         match=reader.choice("match", MATCH_MODES, "relax"),
         typo=reader.boolean("typo", True),
-        timeout_ms=reader.integer("timeout_ms", 1, limits.max_timeout_ms, limits.default_timeout_ms, "max_timeout_ms"),
+        timeout_ms=reader.integer("timeout_ms", 1, limits.max_timeout_ms, limits.default_timeout_ms, "MAX_TIMEOUT_MS"),
         explain=reader.boolean("explain", False),
     )
     if token is not None:
@@ -101,7 +101,7 @@ def _sort(reader: Reader, info: IndexInfo, limits: Limits) -> tuple[Sort, ...]:
         else:
             sorts.append(sort)
     if len(sorts) > limits.max_sort_fields:
-        most = f"sort: expected at most {limits.max_sort_fields} fields (max_sort_fields), found {len(sorts)}"
+        most = f"sort: expected at most {limits.max_sort_fields} fields (MAX_SORT_FIELDS), found {len(sorts)}"
         reader.fault(reader.at("sort"), "too_many_sort_fields", most)
     return tuple(sorts)
 
@@ -124,12 +124,12 @@ def _unsortable(name: str, info: IndexInfo) -> tuple[str, str] | None:
 
 def _page(reader: Reader, limits: Limits) -> Page:
     cap = limits.max_page
-    limit = reader.integer("limit", 0, cap, min(limits.default_limit, cap), "max_page")
+    limit = reader.integer("limit", 0, cap, min(limits.default_limit, cap), "MAX_PAGE")
     offset = reader.integer("offset", 0, None, 0)
     if offset and reader.value("cursor") is not None:
         reader.fault(reader.at("offset"), "offset_with_cursor", "offset: a cursor says itself where to go on; leave offset out")
     elif limit + offset > cap:
-        detail = f"offset: expected limit + offset of at most {cap} (max_page), found {limit} + {offset}; go on with the cursor"
+        detail = f"offset: expected limit + offset of at most {cap} (MAX_PAGE), found {limit} + {offset}; go on with the cursor"
         reader.fault(reader.at("offset"), "page_too_deep", f"{detail} of the answer before (the parameter cursor)")
     return Page(limit, offset)
 
@@ -137,7 +137,7 @@ def _page(reader: Reader, limits: Limits) -> Page:
 def _refuse_cursor(reader: Reader, request: SearchRequest, capabilities: Capabilities) -> None:
     if request.text.wanted and not request.sort and not capabilities.relevance_cursor:
         detail = f"cursor: the engine {capabilities.engine} has no cursor in order of relevance; add sort, or page by offset"
-        reader.fault(reader.at("cursor"), "unsupported_cursor", f"{detail} (up to max_page)")
+        reader.fault(reader.at("cursor"), "unsupported_cursor", f"{detail} (up to MAX_PAGE)")
 
 
 def _after(token: str, request: SearchRequest, info: IndexInfo) -> SearchRequest:
@@ -160,7 +160,7 @@ def _fields(reader: Reader, info: IndexInfo) -> tuple[str, ...] | None:
 
 def _highlight(reader: Reader, info: IndexInfo, limits: Limits) -> Highlight | None:
     """highlight is true, false, field names, or in JSON {"fields": […], "format": "html", "tags": ["<b>", "</b>"]}."""
-    length = reader.integer("snippet_length", 0, limits.max_snippet_length, 0, "max_snippet_length")
+    length = reader.integer("snippet_length", 0, limits.max_snippet_length, 0, "MAX_SNIPPET_LENGTH")
     form = reader.choice("highlight_format", HIGHLIGHT_FORMATS, None)
     value = reader.value("highlight")
     if value is None:

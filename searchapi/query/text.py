@@ -46,7 +46,7 @@ def parse_text(q: str, info: IndexInfo, limits: Limits = DEFAULT_LIMITS) -> Text
     nothing else."""
     if len(q) > limits.max_query_length:
         raise Invalid.at(
-            "q", "query_too_long", f"q: expected at most {limits.max_query_length} characters (max_query_length), found {len(q)}"
+            "q", "query_too_long", f"q: expected at most {limits.max_query_length} characters (MAX_QUERY_LENGTH), found {len(q)}"
         )
     q = clean(q).translate(_CURLY)
     wanted: list[Word | Phrase] = []
@@ -56,7 +56,7 @@ def parse_text(q: str, info: IndexInfo, limits: Limits = DEFAULT_LIMITS) -> Text
     count = len(wanted) + len(excluded)
     if count > limits.max_clauses:
         raise Invalid.at(
-            "q", "too_many_clauses", f"q: expected at most {limits.max_clauses} words and phrases (max_clauses), found {count}"
+            "q", "too_many_clauses", f"q: expected at most {limits.max_clauses} words and phrases (MAX_CLAUSES), found {count}"
         )
     return TextQuery(tuple(wanted), tuple(excluded))
 

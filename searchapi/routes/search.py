@@ -7,7 +7,7 @@ from time import perf_counter
 from flask import Blueprint, Response, request
 
 from .. import logs, serialise
-from ..incoming import json_object, parameters, query_lists
+from ..incoming import json_object, no_body, parameters, query_lists
 from ..query.params import search_from_args, search_from_json, suggest_from_args
 from ..services import services
 
@@ -17,6 +17,7 @@ bp = Blueprint("search", __name__, url_prefix="/v1/indexes/<segment:index>")
 @bp.get("/search")
 def search_get(index: str) -> Response:
     started, s = perf_counter(), services()
+    no_body()
     info = s.info(index)
     asked = search_from_args(query_lists(), info, s.engine.capabilities, s.limits)
     found = s.search.search(info, asked)
@@ -40,6 +41,7 @@ def search_post(index: str) -> Response:
 @bp.get("/suggest")
 def suggest(index: str) -> Response:
     s = services()
+    no_body()
     info = s.info(index)
     asked = suggest_from_args(query_lists(), info, s.limits)
     found = s.search.suggest(info, asked)

@@ -696,3 +696,11 @@ def test_tasks(harness, index):
     assert (system.task(first.id).done, system.task(first.id).total) == (5, 10)
     with pytest.raises(TaskNotFound):
         system.task("absent")
+
+
+def test_integer_ids_become_strings(harness, index):
+    """However it is written later, the document shows one and the same id."""
+    harness.write(index, Operation("put", "7", {"id": 7, "v": 1}))
+    assert orjson.loads(harness.engine.get(index, "7").body) == {"id": "7", "v": 1}
+    harness.write(index, Operation("patch", "7", {"id": 7, "v": 2}))
+    assert orjson.loads(harness.engine.get(index, "7").body) == {"id": "7", "v": 2}

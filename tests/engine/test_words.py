@@ -373,3 +373,17 @@ def test_catalogue_words_agree_with_the_naive_reading(ask, words):
     answer = ask(q=words + " ", match="all", typo="false", limit="300")
     assert set(ids(answer)) == expected
     assert answer.total == len(expected) == len(ids(answer))
+
+
+def test_a_query_without_words_is_no_query(ask):
+    """Where nothing typed is a letter or digit, everything is found, as without q."""
+    assert ask(q="???", limit="400").total == ask(limit="400").total == len(LIBRARY)
+
+
+def test_sorted_by_fields_one_word_of_several_is_not_enough(harness):
+    """Sorted, nothing comes first for holding all words: any word will do only where no document holds them all."""
+    name = harness.new_index()
+    harness.put(name, [{"id": "1", "title": "red shoes"}, {"id": "2", "title": "red hat"}, {"id": "3", "title": "green shoes"}])
+    assert ids(harness.ask(name, q="red shoes ")) == ["1", "2", "3"]
+    assert ids(harness.ask(name, q="red shoes ", sort="-title")) == ["1"]
+    assert ids(harness.ask(name, q="green hat ", sort="title")) == ["3", "2"]

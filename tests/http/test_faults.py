@@ -43,7 +43,7 @@ def test_waiting_is_bounded(alone):
     assert alone.delete(f"{path}/3?refresh=wait_for", status=200)["refreshed"] is False
     task = alone.delete(f"{path}?filter=id=1&refresh=wait_for", status=202)
     assert task["status"] == "queued" and task["finished_at"] is None
-    assert alone.get(f"{path}/1") == {"id": 1}
+    assert alone.get(f"{path}/1") == {"id": "1"}
 
 
 def test_a_stream_that_turns_out_too_long(tmp_path, engine):
@@ -68,7 +68,7 @@ def test_full_disk(alone, engine, monkeypatch):
         response = alone.raw(method, f"/v1/indexes/books/documents{path}", json={"id": 1})
         assert_problem(response, 503, "storage_full")
         assert response.headers["Retry-After"] == "30"
-    assert alone.get("/v1/indexes/books/documents/1") == {"id": 1}
+    assert alone.get("/v1/indexes/books/documents/1") == {"id": "1"}
 
 
 def test_deadline(alone, monkeypatch):
@@ -112,6 +112,6 @@ def test_gunicorn_settings(tmp_path):
     names, values = done.stdout.splitlines()
     assert values == "[::1]:9001 3 5"
     assert ast.literal_eval(names) == sorted(
-        "accesslog bind control_socket_disable graceful_timeout keepalive limit_request_line logconfig_dict preload_app threads "
-        "timeout worker_class worker_tmp_dir workers".split()
+        "accesslog bind control_socket_disable graceful_timeout keepalive limit_request_line logconfig_dict post_worker_init preload_app "
+        "threads timeout worker_class worker_tmp_dir workers".split()
     )

@@ -105,7 +105,7 @@ def test_streams_are_logged_when_they_end(client_of, capfd):
     lines(capfd)
     response = client.get("/v1/indexes/books/export", buffered=False)
     assert lines(capfd) == []
-    assert response.data == b'{"id":1}\n'
+    assert response.data == b'{"id":"1"}\n'
     response.close()
     (text,) = lines(capfd)
     assert "/export 200" in text

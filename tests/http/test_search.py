@@ -195,3 +195,10 @@ def test_suggest(api, library):
     assert len(api.get(f"{library}/suggest?q=c&limit=1")["suggestions"]) <= 1
     api.get(f"{library}/suggest?q=c&limit=x", fails=422)
     api.get(f"{library}/suggest?q=c&field=year", fails=422)
+
+
+@pytest.mark.parametrize("route", ["search", "suggest?q=x"])
+def test_a_get_with_a_body_is_refused(api, library, route):
+    """A body that a GET would ignore is an error that says where it belongs."""
+    error = api.get(f"{library}/{route}", json={"q": "chair"}, fails=400)
+    assert error["code"] == "unexpected_body" and "POST" in error["detail"]

@@ -201,7 +201,7 @@ def test_caps(text, limits, name):
     with pytest.raises(Invalid) as caught:
         parse_filter(text, INFO, limits)
     assert caught.value.errors[0].code in ("filter_too_long", "filter_too_complex")
-    assert f"({name})" in caught.value.detail
+    assert f"({name.upper()})" in caught.value.detail
 
 
 def test_caps_are_reached():

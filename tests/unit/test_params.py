@@ -140,16 +140,16 @@ BAD_GET = [
     ("lmit=3", "lmit", "unknown_parameter", 'there is no parameter "lmit"; did you mean "limit"?'),
     ("query=x", "query", "unknown_parameter", 'there is no parameter "query"'),
     ("limit=1&limit=2", "limit", "repeated_parameter", "limit: expected it once, found 2 times"),
-    ("limit=x", "limit", "wrong_value", 'limit: expected an integer from 0 to 1000 (max_page), found "x"'),
-    ("limit=-1", "limit", "wrong_value", 'limit: expected an integer from 0 to 1000 (max_page), found "-1"'),
-    ("limit=1.5", "limit", "wrong_value", 'limit: expected an integer from 0 to 1000 (max_page), found "1.5"'),
-    ("limit=1001", "limit", "wrong_value", 'limit: expected an integer from 0 to 1000 (max_page), found "1001"'),
+    ("limit=x", "limit", "wrong_value", 'limit: expected an integer from 0 to 1000 (MAX_PAGE), found "x"'),
+    ("limit=-1", "limit", "wrong_value", 'limit: expected an integer from 0 to 1000 (MAX_PAGE), found "-1"'),
+    ("limit=1.5", "limit", "wrong_value", 'limit: expected an integer from 0 to 1000 (MAX_PAGE), found "1.5"'),
+    ("limit=1001", "limit", "wrong_value", 'limit: expected an integer from 0 to 1000 (MAX_PAGE), found "1001"'),
     ("offset=-1", "offset", "wrong_value", 'offset: expected an integer from 0, found "-1"'),
     (
         "offset=990&limit=11",
         "offset",
         "page_too_deep",
-        "offset: expected limit + offset of at most 1000 (max_page), found 11 + 990; go on with the cursor of the answer before "
+        "offset: expected limit + offset of at most 1000 (MAX_PAGE), found 11 + 990; go on with the cursor of the answer before "
         "(the parameter cursor)",
     ),
     ("cursor=abc&offset=1", "offset", "offset_with_cursor", "offset: a cursor says itself where to go on; leave offset out"),
@@ -158,7 +158,7 @@ BAD_GET = [
         "cursor=abc&q=x",
         "cursor",
         "unsupported_cursor",
-        "cursor: the engine embedded has no cursor in order of relevance; add sort, or page by offset (up to max_page)",
+        "cursor: the engine embedded has no cursor in order of relevance; add sort, or page by offset (up to MAX_PAGE)",
     ),
     ("sort=yeer", "sort", "unknown_field", 'sort: there is no field "yeer" in this index; did you mean "year"?'),
     ("sort=-tags", "sort", "array_field", 'sort: "tags" holds several values in some documents, so there is no order by it'),
@@ -180,7 +180,7 @@ BAD_GET = [
         "sort=year,price,name,kind,id,published",
         "sort",
         "too_many_sort_fields",
-        "sort: expected at most 5 fields (max_sort_fields), found 6",
+        "sort: expected at most 5 fields (MAX_SORT_FIELDS), found 6",
     ),
     ("fields=nam", "fields", "unknown_field", 'fields: there is no field "nam" in this index; did you mean "name"?'),
     ("highlight=kind", "highlight", "not_a_text_field", 'highlight: expected a text field; "kind" is of type keyword'),
@@ -201,11 +201,11 @@ BAD_GET = [
         "highlight=true&snippet_length=2001",
         "snippet_length",
         "wrong_value",
-        'snippet_length: expected an integer from 0 to 2000 (max_snippet_length), found "2001"',
+        'snippet_length: expected an integer from 0 to 2000 (MAX_SNIPPET_LENGTH), found "2001"',
     ),
     ("match=most", "match", "wrong_value", 'match: expected all, any or relax, found "most"'),
     ("typo=yes", "typo", "wrong_value", 'typo: expected true or false, found "yes"'),
-    ("timeout_ms=0", "timeout_ms", "wrong_value", 'timeout_ms: expected an integer from 1 to 10000 (max_timeout_ms), found "0"'),
+    ("timeout_ms=0", "timeout_ms", "wrong_value", 'timeout_ms: expected an integer from 1 to 10000 (MAX_TIMEOUT_MS), found "0"'),
     ("filter=kind =", "filter", "filter_syntax", 'filter, column 7: expected a value after "=", found end of filter'),
     ("facets=knd", "facets", "unknown_field", 'facets: there is no field "knd" in this index; did you mean "kind"?'),
     ("facets=kind,kind", "facets", "duplicate", 'facets: "kind" is named twice; one facet a field'),
@@ -227,7 +227,7 @@ BAD_GET = [
         "facets=kind(limit: 0)",
         "facets",
         "out_of_range",
-        'facets: expected an integer from 1 to 1000 (max_facet_values) at limit, found "0"',
+        'facets: expected an integer from 1 to 1000 (MAX_FACET_VALUES) at limit, found "0"',
     ),
     (
         "facets=kind(stats)",
@@ -274,9 +274,9 @@ def test_refused_in_a_query_string(query, pointer, code, detail):
 BAD_POST = [
     ([], "", "wrong_type", "expected a JSON object with the parameters of a search, found a list"),
     ({"a/b": 1}, "/a~1b", "unknown_parameter", 'there is no parameter "a/b"'),
-    ({"limit": "3"}, "/limit", "wrong_value", 'limit: expected an integer from 0 to 1000 (max_page), found "3"'),
-    ({"limit": True}, "/limit", "wrong_value", "limit: expected an integer from 0 to 1000 (max_page), found true"),
-    ({"limit": 3.0}, "/limit", "wrong_value", "limit: expected an integer from 0 to 1000 (max_page), found 3.0"),
+    ({"limit": "3"}, "/limit", "wrong_value", 'limit: expected an integer from 0 to 1000 (MAX_PAGE), found "3"'),
+    ({"limit": True}, "/limit", "wrong_value", "limit: expected an integer from 0 to 1000 (MAX_PAGE), found true"),
+    ({"limit": 3.0}, "/limit", "wrong_value", "limit: expected an integer from 0 to 1000 (MAX_PAGE), found 3.0"),
     ({"typo": "false"}, "/typo", "wrong_value", 'typo: expected true or false, found "false"'),
     ({"q": 3}, "/q", "wrong_value", "q: expected a string, found 3"),
     ({"q": "kind:x"}, "/q", "not_a_text_field", None),
@@ -324,7 +324,7 @@ BAD_POST = [
         {"facets": [{"field": "kind", "limit": True}]},
         "/facets/0",
         "out_of_range",
-        "facets: expected an integer from 1 to 1000 (max_facet_values) at limit, found true",
+        "facets: expected an integer from 1 to 1000 (MAX_FACET_VALUES) at limit, found true",
     ),
     (
         {"facets": [{"field": "kind", "exclude": "yes"}]},
@@ -406,9 +406,9 @@ def test_caps_on_facets():
     limits = Limits(max_facets=2, max_facet_ranges=2)
     assert get("facets=kind,tags", limits=limits).facets == (Facet("kind"), Facet("tags"))
     ((_, code, detail),) = faults(get, "facets=kind,tags,year", limits=limits)
-    assert (code, detail) == ("too_many_facets", "facets: expected at most 2 (max_facets), found more")
+    assert (code, detail) == ("too_many_facets", "facets: expected at most 2 (MAX_FACETS), found more")
     ((_, code, detail),) = faults(get, "facets=year(ranges: 1..2, 2..3, 3..4)", limits=limits)
-    assert (code, detail) == ("too_many_ranges", 'facets: expected at most 2 ranges (max_facet_ranges) for "year", found 3')
+    assert (code, detail) == ("too_many_ranges", 'facets: expected at most 2 ranges (MAX_FACET_RANGES) for "year", found 3')
 
 
 # ---------------------------------------------------------------------------------------------------------- cursors

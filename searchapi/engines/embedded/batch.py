@@ -56,14 +56,16 @@ class Batch:
         return Outcome(op.position, op.id, version=version, created=body is not None and not exists)
 
     def _merged(self, op: Operation, old: bytes | None) -> Any:
+        key = self.settings.primary_key
         if op.kind == "put":
-            return op.document
+            given = op.document or {}
+            return {**given, key: op.id} if given.get(key).__class__ is int else given  # integer ids become strings
         if old is None:
             raise DocumentNotFound(op.id)
         merged = documents.merge_patch(orjson.loads(old), op.document or {})
-        key = self.settings.primary_key
         if key not in merged or str(merged[key]) != op.id:
             raise Invalid.at(f"/{key}", "id_changed", f"A partial update cannot change the id ({key}) of {op.id!r}.")
+        merged[key] = op.id
         return merged
 
     def _check(self, document: Any) -> None:
