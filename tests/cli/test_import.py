@@ -31,13 +31,13 @@ def test_formats(cli, text):
     """A JSON array or a document a line, told apart by what is in it."""
     done = cli("import", "things", input=text)
     assert done.returncode == 0, done
-    assert ids(cli, "things") == [1, 2]
+    assert ids(cli, "things") == ["1", "2"]
 
 
 def test_one_object_on_several_lines(cli):
     """It is JSON, not NDJSON."""
     assert cli("import", "things", input='{\n "id": 1\n}').returncode == 0
-    assert ids(cli, "things") == [1]
+    assert ids(cli, "things") == ["1"]
 
 
 def test_refused_documents(cli, tmp_path):
@@ -48,7 +48,7 @@ def test_refused_documents(cli, tmp_path):
     assert [line.split(": ")[1].lower().split(" is ")[0] for line in done.stderr.splitlines()] == ["line 3", "line 4", "line 6"]
     assert "expected an integer" in done.stderr.splitlines()[0]
     assert "2 documents" in done.stdout and "3 refused" in done.stdout
-    assert ids(cli, "things") == [1, 4]
+    assert ids(cli, "things") == ["1", "4"]
 
 
 def test_refused_documents_of_an_array(cli, tmp_path):
@@ -76,7 +76,7 @@ def test_wait_without_an_indexer(cli):
     """The documents are kept, and the line says what to look at."""
     done = cli("import", "things", "--wait", "--timeout", "0.1", input='{"id": 1}')
     assert done.returncode == 1 and "is the indexer running?" in done.stderr
-    assert ids(cli, "things") == [1]
+    assert ids(cli, "things") == ["1"]
 
 
 def test_stdin_cannot_be_resumed(cli):

@@ -112,6 +112,6 @@ def test_gunicorn_settings(tmp_path):
     names, values = done.stdout.splitlines()
     assert values == "[::1]:9001 3 5"
     assert ast.literal_eval(names) == sorted(
-        "accesslog bind control_socket_disable graceful_timeout keepalive limit_request_line logconfig_dict post_worker_init preload_app "
-        "threads timeout worker_class worker_tmp_dir workers".split()
+        "accesslog bind control_socket_disable graceful_timeout keepalive limit_request_line logconfig_dict post_worker_init "
+        "preload_app threads timeout worker_class worker_tmp_dir workers".split()
     )
