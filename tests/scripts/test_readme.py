@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -58,3 +59,19 @@ def test_command_line_page(tmp_path):
             indexer.send_signal(signal.SIGTERM)
     assert answers[2][-1]["total"] == 2, "the search with --json"
     assert Path(tmp_path, "copy.ndjson").read_text().count("\n") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "command", "shown"),
+    [
+        ("relevance.md", "python -m tests.relevance.report", "success@1"),
+        ("performance.md", 'python -m bench.profile "list items "', "in the service"),
+    ],
+)
+def test_commands_of_the_pages(page, command, shown):
+    """The commands that print figures do print them."""
+    assert command in (CHECKOUT / "docs" / page).read_text()
+    arguments = shlex.split(command)[1:]
+    done = subprocess.run([sys.executable, *arguments], cwd=CHECKOUT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and shown in done.stdout, done.stderr
