@@ -270,7 +270,7 @@ class EmbeddedEngine:
         self._readers.drop(lambda path: True)
         self.connections.close()
 
-    # ------------------------------------------------------------------------------------------------------- helpers
+    # ------------------------------------------------------------------------------------------------------- opening
 
     def _store(self, name: str) -> Store:
         return self._open(self.system.find(name)[0])
