@@ -7,10 +7,12 @@ import shutil
 import statistics
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+STAGGER = 0.03  # seconds between clients that come
 SCRIPT = Path(__file__).with_name("wrk.lua")
 
 
@@ -35,29 +37,30 @@ def missing() -> str | None:
 def load(base: str, paths: Sequence[str], clients: int, seconds: int) -> Load:
     """Ask `base` for the paths in turn. Raises LoadFailed, also where one answer was an error: figures of errors mean nothing.
 
-    Connections are kept alive, and which worker accepts which is chance: all eight at one of two workers halve the figure. So many
-    clients connect anew every second, and the figure is of all those seconds."""
-    if clients == 1:
-        return _wrk(base, paths, clients, seconds)
-    return together([_wrk(base, paths, clients, 1) for _ in range(seconds)])
-
-
-def together(loads: Sequence[Load]) -> Load:
-    """Loads one after another as one: requests and time summed, latencies the median of theirs."""
-    requests = sum(one.requests for one in loads)
-    seconds = sum(one.requests / one.per_second for one in loads)
-    return Load(
-        requests, requests / seconds, statistics.median(one.p50_ms for one in loads), statistics.median(one.p99_ms for one in loads)
-    )
-
-
-def _wrk(base: str, paths: Sequence[str], clients: int, seconds: int) -> Load:
+    Connections are kept alive, and which worker accepts one is decided once. Eight that come in one moment are all taken by the
+    worker that wakes first, and the other core idles; so they come one after another, each as a process of its own and from its own place
+    in the list, while those before them keep their worker busy."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="ascii") as listed:
         listed.write("\n".join(paths) + "\n")
         listed.flush()
-        command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "15s", "-s", str(SCRIPT), base, "--", listed.name]
-        ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    return read(ran.stdout, ran.stderr, ran.returncode)
+        started = []
+        for client in range(clients):
+            place = str(client * len(paths) // clients)
+            command = ["wrk", "-t1", "-c1", f"-d{seconds}s", "--timeout", "15s", "-s", str(SCRIPT), base, "--", listed.name, place]
+            started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+            time.sleep(STAGGER if clients > 1 else 0)
+        ended = [(*process.communicate(), process.returncode) for process in started]
+    return together([read(*one) for one in ended])
+
+
+def together(loads: Sequence[Load]) -> Load:
+    """Clients side by side: requests and rates summed, latencies the median of theirs."""
+    return Load(
+        sum(one.requests for one in loads),
+        sum(one.per_second for one in loads),
+        statistics.median(one.p50_ms for one in loads),
+        statistics.median(one.p99_ms for one in loads),
+    )
 
 
 def read(output: str, errors: str, status: int) -> Load:

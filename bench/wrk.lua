@@ -1,11 +1,12 @@
 -- Asks for the paths of a file, one after another, over and over, and prints what came of it as one line of JSON.
---   wrk -s wrk.lua http://127.0.0.1:8000 -- paths.txt
+--   wrk -s wrk.lua http://127.0.0.1:8000 -- paths.txt 0
 local requests, n = {}, 0
 
 function init(args)
   for path in io.lines(args[1]) do
     requests[#requests + 1] = wrk.format("GET", path)
   end
+  n = tonumber(args[2] or 0)
 end
 
 function request()

@@ -43,10 +43,10 @@ def test_a_load_with_errors_is_no_figure(output, errors, status):
         read(output, errors, status)
 
 
-def test_seconds_of_load_are_summed():
-    """A second in which one worker had all clients counts as a second, not as a half."""
-    found = together([Load(1000, 1000.0, 4.0, 9.0), Load(500, 500.0, 8.0, 20.0), Load(1500, 1000.0, 5.0, 10.0)])
-    assert (found.requests, found.per_second, found.p50_ms, found.p99_ms) == (3000, 3000 / 3.5, 5.0, 10.0)
+def test_clients_are_summed():
+    """Requests and rates of all clients together, latencies of the one in the middle."""
+    found = together([Load(1000, 500.0, 4.0, 9.0), Load(500, 250.0, 8.0, 20.0), Load(1500, 750.0, 5.0, 10.0)])
+    assert (found.requests, found.per_second, found.p50_ms, found.p99_ms) == (3000, 1500.0, 5.0, 10.0)
 
 
 def test_memory_is_read_in_bytes():

@@ -290,7 +290,7 @@ def test_a_half_built_generation_is_gone_on_with_or_begun_again(data: Path):
         building = store.state().one("building")
         indexer._checked(indexer._stores.setdefault(store.folder.name, store))
         writer = indexer._writer(store, store.state(), building)
-        writer.advance(store, store.state(), building.placement)
+        writer.advance(store, store.state(), building)
         indexer.close()  # before the switch
         if damage:
             damage(store.folder / building.name)

@@ -76,6 +76,19 @@ def test_a_load_that_never_pauses_is_seen_after_a_while(engine, indexer, monkeyp
     assert total(engine) == writer_module.BULK
 
 
+def test_a_generation_that_is_built_comes_to_answer_under_a_load(engine, indexer):
+    """It waits for nothing once it has all that there was: where writes never pause it would never answer."""
+    put(engine, range(writer_module.BULK))
+    settle(indexer)
+    engine.rebuild("books")
+    for part in range(1, 20):
+        put(engine, range(part * writer_module.BULK, (part + 1) * writer_module.BULK))
+        indexer.step()
+        if not engine.stats("books").rebuilding:
+            break
+    assert not engine.stats("books").rebuilding and total(engine) >= writer_module.BULK
+
+
 def test_a_few_writes_are_committed_at_once(engine, indexer):
     """Nothing waits where there is no load."""
     settle(indexer)

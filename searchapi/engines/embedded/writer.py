@@ -24,7 +24,7 @@ WORDS_HEAP = 15_000_000
 ROWS = 1_000  # documents read from SQLite at once
 PASS = 1.0  # seconds one pass takes at most: other indexes wait
 BULK = 500  # writes; so many at once are a load, whose commits wait for more, because every segment makes every search dearer
-HOLD = 4.0  # seconds a load's writes wait at most; those of a generation that does not answer yet wait for COMMIT_BYTES
+HOLD = 4.0  # seconds a load's writes wait at most
 COMMIT_BYTES = 64 * 1024 * 1024  # of documents in one commit, at most
 
 
@@ -73,7 +73,7 @@ class GenerationWriter:
             self._applied = self._apply(store, newest)
             written_ms = store.written_ms(self._applied)
         if self._applied != self.reached:
-            if self._may_wait(quiet=self._applied == before, answers=g.state == "live"):
+            if self._may_wait(quiet=self._applied == before, behind=self._applied < newest, answers=g.state == "live"):
                 return True
             self._commit(written_ms)
             self.caught_up = self.reached == newest
@@ -81,10 +81,12 @@ class GenerationWriter:
         self.caught_up = self.reached == newest
         return False
 
-    def _may_wait(self, *, quiet: bool, answers: bool) -> bool:
+    def _may_wait(self, *, quiet: bool, behind: bool, answers: bool) -> bool:
+        """Whether what is not committed may wait for more. A generation that does not answer yet waits while it is behind, and no
+        longer: where writes never pause it would never come to answer."""
         if quiet or self._rows < BULK or self._bytes > COMMIT_BYTES:
             return False
-        return not answers or time.monotonic() - self._since < HOLD
+        return time.monotonic() - self._since < HOLD if answers else behind
 
     def _apply(self, store: Store, newest: int) -> int:
         """The seq up to which everything is in: `newest`, the last there is, or less where there was too much for one pass."""
