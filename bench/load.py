@@ -38,8 +38,8 @@ def load(base: str, paths: Sequence[str], clients: int, seconds: int) -> Load:
     """Ask `base` for the paths in turn. Raises LoadFailed, also where one answer was an error: figures of errors mean nothing.
 
     Connections are kept alive, and which worker accepts one is decided once. Eight that come in one moment are all taken by the
-    worker that wakes first, and the other core idles; so they come one after another, each as a process of its own and from its own place
-    in the list, while those before them keep their worker busy."""
+    worker that wakes first, and the other core idles; so they come one after another, each as a process of its own and from its
+    own place in the list, while those before them keep their worker busy."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="ascii") as listed:
         listed.write("\n".join(paths) + "\n")
         listed.flush()
