@@ -63,6 +63,11 @@ class Connection(sqlite3.Connection):
         super().__init__(*args, **kwargs)
         self.serial = next(_SERIALS)
 
+    def __del__(self) -> None:
+        """The connections of a thread end with it."""
+        with contextlib.suppress(sqlite3.Error):
+            self.close()
+
 
 _SERIALS = itertools.count()
 
