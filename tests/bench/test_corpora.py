@@ -112,6 +112,7 @@ def test_prefixes_end_within_a_word(corpus):
         assert full.startswith(q) and len(q) < len(full) - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "typos"), [("one_typo", 1), ("two_typos", 2)])
 def test_every_word_of_a_query_with_typos_is_wrong(corpus, kind, typos):
     """By no more letters than may be wrong, long enough to be corrected, and no word of the corpus."""

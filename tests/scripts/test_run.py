@@ -41,6 +41,7 @@ def test_all_documents_are_served(server, tmp_path):
     assert answer["total"] > 9000
 
 
+@pytest.mark.slow
 def test_stop_and_start_again(start, tmp_path, capsys):
     """Ctrl-C ends every process; started again it collects nothing and serves at once."""
     first = start(tmp_path / "data")
@@ -68,6 +69,7 @@ def test_port_that_is_busy(start, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 def test_two_at_once(start, tmp_path):
     """The second says that the port is busy, even while the first is still collecting."""
     first = start(tmp_path / "data")
@@ -78,6 +80,7 @@ def test_two_at_once(start, tmp_path):
     assert first.stop() == 0
 
 
+@pytest.mark.slow
 def test_stopped_while_collecting(start, tmp_path):
     """The next start collects anew."""
     first = start(tmp_path / "data")
