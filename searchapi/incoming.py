@@ -9,7 +9,6 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from typing import Any
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
@@ -20,7 +19,7 @@ from werkzeug.routing import BaseConverter
 
 from .config import Settings
 from .exceptions import Fault, Invalid, TooLarge, Unreadable
-from .ndjson import JSON_TYPES, NDJSON_TYPES, ReadLimits, read_documents
+from .ndjson import JSON_TYPES, NDJSON_TYPES, ReadLimits, read_document, read_documents
 
 JSON = "application/json"
 MAX_PARAMETERS = 100  # of a query string
@@ -237,10 +236,7 @@ def document_body(settings: Settings, *accepted: str) -> dict[str, Any]:
         raise TooLarge(most, code="document_too_large")
     if data.lstrip()[:1] == b"[":
         raise Invalid.at("", "not_an_object", "The body must be one document, a JSON object, not an array.")
-    ((_, document),) = read_documents(BytesIO(data), JSON)
-    if isinstance(document, Fault):
-        raise Invalid.at(document.pointer.removeprefix("/0"), document.code, document.detail)
-    return document
+    return read_document(data)
 
 
 def documents_body(settings: Settings) -> Iterator[tuple[int, dict[str, Any] | Fault]]:

@@ -90,12 +90,12 @@ def corrected(part: Part, corrections: dict[str, list[Expansion]]) -> Node:
 
 def interpret(text: TextQuery, info: IndexInfo, vocabulary: Reading) -> Interpretation:
     everywhere = tuple(f.name for f in info.text_fields)
-    stopping = _stop_words(text.wanted, info.settings)
+    settled = _settled(info)
+    stopping = _stopping(text.wanted, info.settings, settled.stop_words)
     parts: list[Part] = []
     position = 0
-    rules = synonym_rules(info.settings)
     while position < len(text.wanted):
-        taken, part = _part(text.wanted, position, everywhere, rules, vocabulary)
+        taken, part = _part(text.wanted, position, everywhere, settled.synonyms, vocabulary)
         if part is not None:
             if taken == 1 and position in stopping:
                 exact = part.exact if text.wanted[position].last else Term(part.word, part.fields, STOP_WEIGHT)
@@ -107,9 +107,8 @@ def interpret(text: TextQuery, info: IndexInfo, vocabulary: Reading) -> Interpre
     return Interpretation(_with_joined(parts, text.wanted, vocabulary), excluded, extras)
 
 
-def _stop_words(wanted: Sequence[Word | Phrase], settings: IndexSettings) -> set[int]:
-    """Positions of stop words; none where the query has nothing else."""
-    own = None if settings.stop_words is None else {word for entry in settings.stop_words for word in analysis.words(entry)}
+def _stopping(wanted: Sequence[Word | Phrase], settings: IndexSettings, own: frozenset[str] | None) -> set[int]:
+    """Positions of stop words; none where the query has nothing else. own: the index's list, None for the language's."""
     found = set()
     for n, part in enumerate(wanted):
         if isinstance(part, Word) and part.field is None:
@@ -267,10 +266,24 @@ class SynonymRules:
         return best, found
 
 
-@lru_cache(maxsize=64)
-def _rules(synonyms: tuple) -> SynonymRules:
-    return SynonymRules(IndexSettings(synonyms=synonyms))
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What an index's settings say about words, analysed: thousands of entries are not to be read again for every query."""
+
+    synonyms: SynonymRules
+    stop_words: frozenset[str] | None
 
 
-def synonym_rules(settings: IndexSettings) -> SynonymRules:
-    return _rules(settings.synonyms)
+_SETTLED: dict[tuple[str, int], Settled] = {}  # by the index's uid and version
+SETTLED = 64
+
+
+def _settled(info: IndexInfo) -> Settled:
+    known = _SETTLED.get((info.uid, info.version))
+    if known is None:
+        if len(_SETTLED) >= SETTLED:
+            _SETTLED.clear()
+        listed = info.settings.stop_words
+        own = None if listed is None else frozenset(word for entry in listed for word in analysis.words(entry))
+        known = _SETTLED[info.uid, info.version] = Settled(SynonymRules(info.settings), own)
+    return known

@@ -146,10 +146,7 @@ class Compiler:
 
     def _holds(self, name: str, word: str) -> bool:
         """Whether a tantivy field holds a word at all: asking, and remembering, costs less than looking for it in every segment."""
-        known = self.opened.learned.get((name, word))
-        if known is None:
-            known = self.opened.recall((name, word), lambda: self.opened.searcher.doc_freq(name, word))
-        return known > 0
+        return self.opened.frequency(name, word) > 0
 
     # ------------------------------------------------------------------------------------------------------- filters
 

@@ -41,6 +41,11 @@ class Opened:
             known = self.learned[question] = answer()
         return known
 
+    def frequency(self, name: str, word: str) -> int:
+        """Documents that hold the word in a tantivy field."""
+        known = self.learned.get((name, word))
+        return known if known is not None else self.recall((name, word), lambda: self.searcher.doc_freq(name, word))
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

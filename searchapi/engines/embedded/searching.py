@@ -44,8 +44,7 @@ class Reading:
         snapshot = self._snapshot
         if snapshot is None:
             return 0
-        columns = _columns(snapshot, fields)
-        return snapshot.opened.recall((word, columns), lambda: frequency(snapshot, word, columns))
+        return frequency(snapshot, word, _columns(snapshot, fields))
 
     def matching(self, filter: model.Filter, upto: int, limit: int) -> list[tuple[str, int]]:
         """(id, seq) of at most `limit` documents that match and were written up to `upto`."""
@@ -234,7 +233,7 @@ def _within(snapshot: Snapshot, word: str, distance: int) -> set[str]:
 
 def frequency(snapshot: Snapshot, word: str, columns: tuple[str, ...]) -> int:
     """Documents that hold the word in the field that has most of them."""
-    return max((snapshot.searcher.doc_freq(name, word) for name in columns), default=0)
+    return max((snapshot.opened.frequency(name, word) for name in columns), default=0)
 
 
 def _columns(snapshot: Snapshot, fields: Sequence[str]) -> tuple[str, ...]:
