@@ -98,7 +98,7 @@ Keys = tuple[str | int, ...]  # the keys and positions that lead to a value; mad
 class _Checker:
     """One document on its way through `check`."""
 
-    __slots__ = ("changed", "dotted", "faults", "fields", "key", "objects", "settings", "wrong")
+    __slots__ = ("changed", "dotted", "faults", "fields", "held", "key", "objects", "settings", "wrong")
 
     def __init__(self, settings: IndexSettings, fields: Mapping[str, Field]):
         self.settings = settings
@@ -107,6 +107,7 @@ class _Checker:
         self.changed: dict[str, Field] = {}
         self.faults: list[Fault] = []
         self.wrong: set[str] = set()  # fields that have a fault already
+        self.held: set[str] = set()  # names that held an object, perhaps an empty one, which leaves no field behind
         self.objects = self.dotted = False  # whether the document holds objects; and a name with a dot in one
         if self.key not in fields:
             self.changed[self.key] = Field(self.key, "keyword")
@@ -136,6 +137,7 @@ class _Checker:
 
     def object(self, name: str, value: Mapping[str, Any], at: Keys, depth: int, array: bool) -> None:
         self.objects = True
+        self.held.add(name)
         field = self.known(name)
         if field is not None:
             self.fault(name, at, "field_conflict", f"expected {_EXPECTED[field.type]}, got an object{_origin(field)}")
@@ -186,6 +188,8 @@ class _Checker:
             self.fault(name, at, "field_type", f"expected a JSON value, got {shown(value)}")
         elif other := overlapping(name, (*self.fields, *self.changed)):
             self.fault(name, at, "field_conflict", f"{other!r} is a field already; a field cannot be both a value and an object")
+        elif name in self.held:
+            self.fault(name, at, "field_conflict", "it holds an object as well; a field cannot be both a value and an object")
         elif len(self.fields) + len(self.changed.keys() - self.fields.keys()) >= MAX_FIELDS:
             self.fault(
                 "", at, "too_many_fields", f"{abridged(name)} would be one more field than the {MAX_FIELDS} an index can have"

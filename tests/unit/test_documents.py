@@ -337,6 +337,14 @@ def test_any_document_is_good_or_invalid(document):
         assert len(found) == 1 or fields[name].array
 
 
+@pytest.mark.parametrize("document", [{"a": [{}, ""]}, {"a": ["", {}]}, {"x": [{"a": {}}, {"a": ""}]}])
+def test_an_empty_object_beside_a_value_is_a_conflict(document):
+    """It leaves no field behind, and yet the document would not pass again once the value has made one."""
+    with pytest.raises(Invalid) as caught:
+        check({"id": "1", **document}, SETTINGS, KNOWN)
+    assert [fault.code for fault in caught.value.errors] == ["field_conflict"]
+
+
 # --------------------------------------------------------------------------------------------------- patches, narrowing
 
 
