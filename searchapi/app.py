@@ -8,10 +8,11 @@ import pkgutil
 from flask import Flask, Request
 from flask.sessions import NullSession, SessionInterface
 
-from . import auth, config, incoming, logs, problems, routes
+from . import auth, config, guard, incoming, logs, problems, routes
 from .config import Settings
 from .engines import open_engine
 from .engines.base import Engine, SystemStore
+from .keystore import KeyStore, secret_key
 from .search import SearchService
 from .services import Services
 
@@ -27,14 +28,17 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None, s
     app = Flask("searchapi", static_folder=None, template_folder=None)
     app.session_interface = NoSessions()
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    app.extensions["searchapi"] = Services(settings, engine, system, SearchService(engine, settings.limits), settings.limits)
+    keys = KeyStore(secret_key(settings), system)
+    app.extensions["searchapi"] = Services(settings, engine, system, keys, SearchService(engine, settings.limits), settings.limits)
 
     logs.configure(settings)
     incoming.init_app(app)
-    logs.init_app(app, settings)
-    problems.init_app(app)
-    auth.init_app(app, settings)
     register_routes(app)
+    guard.init_app(app)
+    problems.init_app(app)
+    # What happens before a request is answered, in this order; what happens after it, in the reverse.
+    logs.init_app(app, settings)
+    auth.init_app(app)
     return app
 
 

@@ -1,46 +1,109 @@
-"""Who may ask what. Until there are keys: everything from this machine in development, and nothing elsewhere.
+"""Who is at the door, and whether this is for them (flask-httpauth).
 
-In development a request must come from the loopback address and name a loopback host, and a browser's must come from a page of
-such a host: so no web page that a developer visits can reach the data, not by DNS rebinding either.
+`Authorization: Bearer sk_…` names a key; `keystore.py` knows what it may do. (JWTs and tenant tokens will come by the same header
+and end as the same `Grant`.) In development, where REQUIRE_KEYS is false, searching needs none: then the request must come from
+the loopback address and name a loopback host, and a browser's must come from a page of such a host, so that no web page that a
+developer visits can search the data, not by DNS rebinding either.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from flask import Flask, request
-from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import Forbidden, Unauthorized
+from flask import Flask, g, request
+from flask_httpauth import HTTPTokenAuth
 
-from .config import LOOPBACK, Settings
+from . import guard, logs
+from .config import LOOPBACK
+from .exceptions import AliasNotFound, IndexNotFound, NotAuthenticated, NotPermitted
+from .keystore import NOBODY, Grant
+from .services import services
 
-OPEN = frozenset(("/health", "/health/ready"))  # for load balancers, which have no keys
+UNAUTHORIZED = 401
+
+bearer = HTTPTokenAuth("Bearer", realm="searchapi")
 
 
-def init_app(app: Flask, settings: Settings) -> None:
-    app.before_request(_loopback_only if settings.development else _refuse)
+def grant() -> Grant:
+    """What the request being answered may do. Only for routes with scopes."""
+    return g.flask_httpauth_user  # where flask-httpauth keeps it
 
 
-def _refuse() -> None:
-    if request.environ["PATH_INFO"] not in OPEN:
-        raise Unauthorized(
-            "This server answers only requests with a key, and has no keys yet. Only ENVIRONMENT=development does without.",
-            www_authenticate=WWWAuthenticate("bearer", {"realm": "searchapi"}),
-        )
+def known() -> Grant | None:
+    """The same where it has been found out; None for routes that everybody may call, and for what was refused."""
+    return g.get("flask_httpauth_user")
+
+
+@bearer.verify_token
+def _verify(token: str) -> Grant:
+    found = services().keys.verify(token, datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"))
+    logs.note(key=found.key_id)
+    return found
+
+
+@bearer.get_user_roles
+def _scopes(found: Grant) -> list[str]:
+    return list(found.scopes)
+
+
+@bearer.error_handler
+def _refused(status: int) -> None:
+    if status == UNAUTHORIZED:
+        if "HTTP_AUTHORIZATION" in request.environ:
+            raise NotAuthenticated("Send the key as Authorization: Bearer sk_…", code="invalid_key")
+        raise NotAuthenticated("This needs a key: send it as Authorization: Bearer sk_…")
+    scopes = guard.current().scopes
+    needed = scopes[0] if len(scopes) == 1 else f"one of {', '.join(scopes)}"
+    raise NotPermitted(f"This needs the scope {needed}, which this key has not.", code="missing_scope")
+
+
+def init_app(app: Flask) -> None:
+    """After the guards."""
+    needs_key = app.extensions["searchapi"].settings.require_keys
+    checks: dict[tuple[str, ...], Callable[[], None]] = {}
+    for known in app.extensions["guards"].values():
+        if known.scopes and known.scopes not in checks:
+            checks[known.scopes] = bearer.login_required(role=list(known.scopes))(_allowed)
+
+    @app.before_request
+    def authenticate() -> None:
+        scopes = guard.current().scopes
+        if not scopes:
+            return
+        if "search" in scopes and not needs_key and "HTTP_AUTHORIZATION" not in request.environ:
+            _loopback_only()
+            g.flask_httpauth_user = NOBODY
+        else:
+            checks[scopes]()
+        _must_see(request.view_args)
+
+
+def _allowed() -> None:
+    """What flask-httpauth calls where the key is valid and has the scope."""
+
+
+def _must_see(named: dict[str, str] | None) -> None:
+    """An index or alias that the key may not know of is answered as one that there is not, before anything is looked up."""
+    if named:
+        index, alias = named.get("index"), named.get("alias")
+        if index is not None and not grant().sees(index):
+            raise IndexNotFound(index)
+        if alias is not None and not grant().sees(alias):
+            raise AliasNotFound(alias)
 
 
 def _loopback_only() -> None:
     environ = request.environ
-    if environ["PATH_INFO"] in OPEN:
-        return
     if not _is_loopback(environ.get("REMOTE_ADDR", "")):
-        raise Forbidden("In development only this machine is answered, by its loopback address.")
+        raise NotPermitted("Without a key only this machine is answered, by its loopback address.", code="not_local")
     if _hostname(environ.get("HTTP_HOST", "")) not in LOOPBACK:
-        raise Forbidden("In development the Host must be 127.0.0.1, localhost or [::1].")
+        raise NotPermitted("Without a key the Host must be 127.0.0.1, localhost or [::1].", code="not_local")
     origin = environ.get("HTTP_ORIGIN")
     if origin and urlsplit(origin).hostname not in LOOPBACK:
-        raise Forbidden("In development a web page must come from 127.0.0.1, localhost or [::1] itself.")
+        raise NotPermitted("Without a key a web page must come from 127.0.0.1, localhost or [::1] itself.", code="not_local")
 
 
 def _is_loopback(address: str) -> bool:

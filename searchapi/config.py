@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -33,18 +34,25 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One row. default: as it would be typed. cast: text -> value, raising ValueError(what was expected)."""
+    """One row. default: as it would be typed. cast: text -> value, raising ValueError(what was expected).
+    development: the default there, where it is another. secret: never shown."""
 
     name: str
     default: str
     cast: Callable[[str], Any]
     help: str
+    development: str | None = None
+    secret: bool = False
+
+    def default_in(self, environment: str) -> str:
+        return self.default if environment != "development" or self.development is None else self.development
 
     def read(self, text: str) -> Any:
         try:
             return self.cast(text.strip())
         except ValueError as error:
-            raise SettingsError(f"{self.name} is {text!r}, but it must be {error}.") from None
+            shown = "not usable" if self.secret else f"{text!r}"
+            raise SettingsError(f"{self.name} is {shown}, but it must be {error}.") from None
 
 
 # --------------------------------------------------------------------------------------------------------- casts
@@ -103,6 +111,62 @@ def engine_url(text: str) -> str:
     return text
 
 
+def boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("true or false")
+    return text.lower() == "true"
+
+
+def fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ValueError("a fraction from 0 to 1, as 0.1")
+    return value
+
+
+def secret(text: str) -> str:
+    if text and (len(text) < 32 or len(set(text)) < 10):
+        raise ValueError("at least 32 random characters; `python -m searchapi keys secret` prints some")
+    return text
+
+
+def rate(text: str) -> str:
+    """`600/minute`, in units of cost, or `off`."""
+    if text.lower() != "off" and not re.fullmatch(r"[1-9][0-9]{0,8}/(second|minute|hour|day)", text):
+        raise ValueError("a number per second, minute, hour or day, as 600/minute, or off")
+    return text.lower()
+
+
+def origins(text: str) -> tuple[str, ...]:
+    """`https://a.example, https://b.example:8443`, or `*`."""
+    given = tuple(dict.fromkeys(part.strip().rstrip("/").lower() for part in text.split(",") if part.strip()))
+    for origin in given:
+        if origin != "*" and not re.fullmatch(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?", origin):
+            raise ValueError("origins with commas between, as https://www.example.com, https://example.com:8443, or *")
+    return given
+
+
+def redis_url(text: str) -> str:
+    if text and not re.match(r"unix:///.|rediss?://[^/]", text):
+        raise ValueError("unix:///run/redis/redis.sock, redis://127.0.0.1:6379/0 or rediss://user:password@host:6380/0, or empty")
+    return text
+
+
+def dsn(text: str) -> str:
+    if text and not re.fullmatch(r"https?://[^/@\s]+@[^\s]+", text):
+        raise ValueError("the DSN that Sentry shows for a project, as https://key@host/1, or empty")
+    return text
+
+
+def release(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._+@-]{0,100}", text):
+        raise ValueError("letters, digits, `.`, `_`, `+`, `@` and `-`")
+    return text
+
+
 # --------------------------------------------------------------------------------------------------------- table
 
 SETTINGS: tuple[Setting, ...] = (
@@ -110,19 +174,64 @@ SETTINGS: tuple[Setting, ...] = (
         "ENVIRONMENT",
         "development",
         choice("development", "staging", "production"),
-        "`development` answers without keys, on the loopback address alone; `staging` and `production` refuse what has no key.",
+        "`development` lets this machine search without a key; `staging` and `production` refuse what has no key.",
     ),
     Setting("DATA_DIR", "./var", folder, "Where documents and indexes live. In production: absolute, and outside the code."),
     Setting("ENGINE_URL", "embedded:", engine_url, "Which engine searches. `embedded:` is SQLite and tantivy in DATA_DIR."),
     Setting("HOST", "127.0.0.1", host, "The address Gunicorn listens on, where systemd hands it no socket."),
     Setting("PORT", "8000", integer(1, 65535), "The port Gunicorn listens on."),
+    Setting("RELEASE", "", release, "Which release this is, for Sentry and /metrics; searchapi's version where it is empty."),
+    Setting(
+        "SECRET_KEY",
+        "",
+        secret,
+        "API keys are hashed with it: another one makes them all useless. In development one is made in DATA_DIR.",
+        secret=True,
+    ),
+    Setting("REQUIRE_KEYS", "true", boolean, "Whether searching needs a key. Everything else always does.", development="false"),
+    Setting(
+        "PROXY_HOPS",
+        "1",
+        integer(0, 5),
+        "How many proxies of yours stand in front: each adds one address to X-Forwarded-For. 1 is Nginx alone.",
+        development="0",
+    ),
+    Setting("CORS_ORIGINS", "", origins, "Origins whose pages may call the API, with commas between. Empty: none."),
+    Setting(
+        "REDIS_URL",
+        "",
+        redis_url,
+        "Where rate limits are counted for all workers together; empty: each worker counts for itself.",
+        secret=True,
+    ),
+    Setting(
+        "RATE_LIMIT_PER_KEY", "6000/minute", rate, "What one key may cost, where it has no limit of its own. A search costs 1."
+    ),
+    Setting("RATE_LIMIT_PER_IP", "1200/minute", rate, "What one address may cost (an IPv6 /64 is one)."),
+    Setting("RATE_LIMIT_BAD_KEYS", "20/minute", rate, "How often one address may come with a wrong key before it is told to wait."),
     Setting("WORKERS", "2", integer(1, 64), "Gunicorn's worker processes: one a core is a good start."),
-    Setting("THREADS", "4", integer(1, 64), "Threads in each worker."),
+    Setting("THREADS", "4", integer(1, 64), "Searches and reads that a worker answers at once."),
+    Setting("WRITE_THREADS", "2", integer(1, 64), "Writes that a worker does at once."),
+    Setting("STREAM_THREADS", "2", integer(1, 64), "Exports that a worker sends at once."),
+    Setting(
+        "MAX_WAITING", "8", integer(0, 1000), "Requests of a worker that may wait for their turn; the next one is answered 503."
+    ),
+    Setting("MAX_WAIT_MS", "1000", integer(0, 60_000), "How long a request may wait for its turn before it is answered 503."),
     Setting("LOG_LEVEL", "info", choice("debug", "info", "warning", "error"), "The least severe level that is logged."),
     Setting("LOG_QUERIES", "hash", choice("hash", "clear"), "Whether the log holds what people searched for, or a hash of it."),
-    Setting("MAX_BODY_BYTES", "32MiB", size(1024), "The longest request body."),
+    Setting("LOG_SAMPLE", "1", fraction, "The share of requests answered with 2xx that are logged; all others are always."),
+    Setting("SENTRY_DSN", "", dsn, "Where errors are reported; empty: nowhere.", secret=True),
+    Setting("SENTRY_TRACES", "0", fraction, "The share of requests whose times are sent to Sentry."),
+    Setting("MAX_BODY_BYTES", "32MiB", size(1024), "The longest request body, as it is sent."),
+    Setting("MAX_UNPACKED_BYTES", "256MiB", size(1024), "What a gzip body may unpack to."),
+    Setting("BODY_TIMEOUT_MS", "20000", integer(100, 600_000), "How long the body of a request may take to arrive."),
+    Setting("IDEMPOTENCY_HOURS", "24", integer(1, 720), "How long an Idempotency-Key is remembered."),
     Setting("MAX_DOCUMENT_BYTES", "1MiB", size(256, 64 << 20), "The longest document, as JSON."),
     Setting("MAX_DOCUMENTS", "100000", integer(1, 10_000_000), "The most documents in one request."),
+    Setting("MAX_NESTING", "20", integer(1, 100), "How deep the objects of a document may nest."),
+    Setting("MAX_ARRAY", "10000", integer(1, 1_000_000), "The most elements of one array of a document."),
+    Setting("MAX_FIELDS", "500", integer(1, 500), "The most fields of an index."),
+    Setting("MAX_PAGE_SIZE", "1000", integer(1, 10_000), "The most hits or documents on one page."),
     Setting("MAX_PAGE", "1000", integer(1, 10_000), "The cap on `limit` + `offset` of a search; a cursor goes beyond it."),
     Setting("DEFAULT_LIMIT", "20", integer(1, 1000), "Hits on a page where a search does not say."),
     Setting("MAX_QUERY_LENGTH", "1000", integer(16, 10_000), "The longest `q`, in characters."),
@@ -146,14 +255,20 @@ SETTINGS: tuple[Setting, ...] = (
 _NAMES = frozenset(s.name for s in SETTINGS)
 _Values = make_dataclass(
     "_Values",
-    [(s.name.lower(), Any, field(default=s.cast(s.default))) for s in SETTINGS],
+    [(s.name.lower(), Any, field()) for s in SETTINGS],
     frozen=True,
     kw_only=True,
 )
 
 
 class Settings(_Values):
-    """One attribute a row of SETTINGS, in lower case: `settings.data_dir`. `Settings(port=9000)` takes the defaults else."""
+    """One attribute a row of SETTINGS, in lower case: `settings.data_dir`. `Settings(port=9000)` takes the defaults else, those
+    of its environment."""
+
+    def __init__(self, **given: Any):
+        environment = given.get("environment", "development")
+        defaults = {s.name.lower(): s.cast(s.default_in(environment)) for s in SETTINGS if s.name.lower() not in given}
+        super().__init__(**defaults, **given)
 
     @cached_property
     def limits(self) -> Limits:
@@ -189,9 +304,9 @@ def load(path: Path | None = None) -> Settings:
     cannot be read."""
     config = Config(_repository(path or env_file()))
     values, faults = {}, []
-    for s in SETTINGS:
+    for s in SETTINGS:  # ENVIRONMENT is the first, and drives the defaults of the others
         try:
-            values[s.name.lower()] = config(s.name, default=s.default, cast=s.read)
+            values[s.name.lower()] = config(s.name, default=s.default_in(values.get("environment", "production")), cast=s.read)
         except SettingsError as error:
             faults.append(str(error))
     if faults:
@@ -222,10 +337,40 @@ def verdicts(settings: Settings) -> list[Check]:
     loopback = s.host in LOOPBACK
     rules: list[tuple[bool, str, str, str]] = [
         (
-            s.development and not loopback,
+            s.development and not s.require_keys and not loopback,
             "HOST",
             "error",
-            f"is {s.host}, but development answers without keys and so on the loopback address alone; use 127.0.0.1",
+            f"is {s.host}, but searching without keys is for the loopback address alone; use 127.0.0.1, or REQUIRE_KEYS=true",
+        ),
+        (
+            not s.development and not s.require_keys,
+            "REQUIRE_KEYS",
+            "error",
+            f"is false, but {s.environment} never answers without a key; leave it out",
+        ),
+        (
+            not s.development and not s.secret_key,
+            "SECRET_KEY",
+            "error",
+            f"is empty, but {s.environment} needs one; `python -m searchapi keys secret` prints one",
+        ),
+        (
+            not s.development and s.proxy_hops == 0,
+            "PROXY_HOPS",
+            "error",
+            f"is 0, but in {s.environment} Nginx stands in front, and every client would share its address",
+        ),
+        (
+            s.environment == "production" and "*" in s.cors_origins,
+            "CORS_ORIGINS",
+            "error",
+            "is *, but in production the pages that may call the API are named, as https://www.example.com",
+        ),
+        (
+            not s.development and not s.redis_url and s.workers > 1 and {s.rate_limit_per_key, s.rate_limit_per_ip} != {"off"},
+            "REDIS_URL",
+            "warning",
+            f"is empty, so each of the {s.workers} workers counts rate limits for itself",
         ),
         (
             s.environment == "production" and not loopback,
@@ -275,7 +420,7 @@ def checks(settings: Settings, path: Path | None = None) -> list[Check]:
     """Every setting and its verdict, then what was found on disk: the settings file's unknown names, the data folder, its space."""
     against = verdicts(settings)
     named = {v.name for v in against}
-    found = [Check(s.name, "ok", f"is {getattr(settings, s.name.lower())}") for s in SETTINGS if s.name not in named]
+    found = [Check(s.name, "ok", f"is {_shown(s, getattr(settings, s.name.lower()))}") for s in SETTINGS if s.name not in named]
     order = [s.name for s in SETTINGS]
     found = sorted(found + against, key=lambda check: order.index(check.name))
     path = path or env_file()
@@ -283,6 +428,14 @@ def checks(settings: Settings, path: Path | None = None) -> list[Check]:
         if name not in _NAMES and (near := difflib.get_close_matches(name, _NAMES, 1)):
             found.append(Check(name, "warning", f"in {path} is not a setting; did you mean {near[0]}?"))
     return [*found, _data_check(settings.data_dir), _space_check(settings)]
+
+
+def _shown(setting: Setting, value: Any) -> str:
+    if setting.secret and value:
+        return "set"
+    if isinstance(value, tuple):
+        value = ", ".join(value)
+    return "empty" if value == "" else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _existing(data_dir: Path) -> Path:
@@ -316,13 +469,21 @@ def _space_check(settings: Settings) -> Check:
 def example() -> str:
     """The text of `.env.example`: every setting with its default, commented out."""
     head = "# Settings of searchapi. Copy to .env and uncomment what should differ from its default.\n"
-    return head + "".join(f"\n# {s.help}\n# {s.name}={s.default}\n" for s in SETTINGS)
+    return head + "".join(f"\n# {s.help}{_in_development(s)}\n# {s.name}={s.default}\n" for s in SETTINGS)
 
 
 def table() -> str:
     """The table of docs/settings.md."""
-    rows = "".join(f"| `{s.name}` | `{s.default}` | {s.help} |\n" for s in SETTINGS)
+    rows = "".join(f"| `{s.name}` | {_code(s.default)} | {s.help}{_in_development(s)} |\n" for s in SETTINGS)
     return f"| Setting | Default | |\n|---|---|---|\n{rows}"
+
+
+def _in_development(setting: Setting) -> str:
+    return "" if setting.development is None else f" In development: `{setting.development}`."
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
 
 
 def main(arguments: list[str]) -> int:

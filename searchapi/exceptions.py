@@ -7,10 +7,18 @@
     │   ├── IndexNotFound
     │   ├── DocumentNotFound
     │   ├── AliasNotFound
-    │   └── TaskNotFound
+    │   ├── TaskNotFound
+    │   └── KeyNotFound
+    ├── NotAuthenticated      no key, or one that is not valid
+    ├── NotPermitted          a valid key that may not do this
+    ├── RateLimited           too much for now: by this key, by this address
+    ├── Overloaded            too much for now: by everybody together
+    ├── BodyTimeout           the body did not arrive in time
     ├── Conflict              the state of things forbids it (exists already, version differs)
     │   ├── IndexExists
+    │   ├── IdempotencyUnfinished  the request with this Idempotency-Key is still being done
     │   └── VersionConflict   If-Match / If-None-Match did not hold
+    ├── IdempotencyReused     an Idempotency-Key came with another request
     ├── TooLarge              a body, line or batch over its cap
     ├── Unsupported           this engine lacks the named capability
     └── EngineError
@@ -103,8 +111,49 @@ class TaskNotFound(NotFound):
         super().__init__(f"There is no task with the id {id!r}.")
 
 
+class KeyNotFound(NotFound):
+    code = "key_not_found"
+
+    def __init__(self, id: str):
+        super().__init__(f"There is no key with the id {id!r}.")
+
+
+class NotAuthenticated(SearchAPIError):
+    code = "unauthorized"
+
+
+class NotPermitted(SearchAPIError):
+    code = "forbidden"
+
+
+class RateLimited(SearchAPIError):
+    code = "rate_limited"
+
+    def __init__(self, detail: str, retry_after: int, *, code: str | None = None):
+        super().__init__(detail, code=code)
+        self.retry_after = retry_after  # seconds
+
+
+class Overloaded(SearchAPIError):
+    code = "overloaded"
+    retry_after = 1  # seconds
+
+
+class BodyTimeout(SearchAPIError):
+    code = "body_timeout"
+
+
+class IdempotencyReused(SearchAPIError):
+    code = "idempotency_key_reused"
+
+
 class Conflict(SearchAPIError):
     code = "conflict"
+
+
+class IdempotencyUnfinished(Conflict):
+    code = "idempotency_unfinished"
+    retry_after = 1  # seconds
 
 
 class IndexExists(Conflict):

@@ -545,6 +545,35 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Key:
+    """An API key as it is kept: everything but its secret. Times are RFC 3339, UTC.
+
+    digest:            keyed hash of the secret; previous_digest is that of the secret before, valid until previous_until.
+    scopes:            what it may do; see keystore.SCOPES.
+    indexes:           names and `prefix*` of the indexes that it may know of.
+    rate_limit:        `600/minute` in units of cost, instead of RATE_LIMIT_PER_KEY; rate_limit_per_ip the same for each address.
+    max_page_size:     hits or documents on a page, where that is less than MAX_PAGE_SIZE.
+    epoch:             counts rotations: what was signed under an older one is no longer valid.
+    """
+
+    id: str
+    digest: str
+    scopes: tuple[str, ...]
+    indexes: tuple[str, ...]
+    created_at: str
+    description: str = ""
+    expires_at: str | None = None
+    last_used_at: str | None = None
+    revoked_at: str | None = None
+    rate_limit: str | None = None
+    rate_limit_per_ip: str | None = None
+    max_page_size: int | None = None
+    previous_digest: str | None = None
+    previous_until: str | None = None
+    epoch: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class EngineHealth:
     """ok: can search. detail: figures for `/db-health` (latency_ms, documents, indexes, writable …)."""
 

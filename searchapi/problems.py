@@ -20,12 +20,18 @@ log = logging.getLogger("searchapi.problems")
 
 STATUSES: dict[type[exceptions.SearchAPIError], int] = {
     exceptions.Unreadable: 400,
+    exceptions.NotAuthenticated: 401,
+    exceptions.NotPermitted: 403,
     exceptions.NotFound: 404,
+    exceptions.BodyTimeout: 408,
     exceptions.Conflict: 409,
     exceptions.VersionConflict: 412,
     exceptions.TooLarge: 413,
     exceptions.Invalid: 422,
     exceptions.Unsupported: 422,
+    exceptions.IdempotencyReused: 422,
+    exceptions.RateLimited: 429,
+    exceptions.Overloaded: 503,
     exceptions.EngineUnavailable: 503,
     exceptions.SearchAPIError: 500,
 }
@@ -78,9 +84,12 @@ def _known(error: exceptions.SearchAPIError) -> Response:
     if status == 500:
         return _unknown(error)
     errors = [{"pointer": fault.pointer, "code": fault.code, "detail": fault.detail} for fault in error.errors]
-    retry = getattr(error, "retry_after", None)
-    headers = {"Retry-After": str(retry)} if status == 503 and retry else None
-    if status == 503:
+    headers = {}
+    if retry := getattr(error, "retry_after", None):
+        headers["Retry-After"] = str(retry)
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="searchapi"'
+    if status == 503 and not isinstance(error, exceptions.Overloaded):  # that one has a counter and the request's line
         log.warning("%s: %s", error.code, error.detail)
     return problem(status, error.code, error.detail or "No more is known about it.", errors=errors, headers=headers)
 

@@ -14,6 +14,7 @@ from flask import current_app
 from .config import Settings
 from .engines.base import Engine, SystemStore
 from .exceptions import AliasNotFound, DocumentNotFound, IndexExists, IndexNotFound, Invalid, VersionConflict
+from .keystore import KeyStore
 from .model import IndexInfo, IndexSettings, Operation, Outcome, Task
 from .query.limits import Limits
 from .schema import check_name, parse_settings
@@ -26,6 +27,7 @@ class Services:
     settings: Settings
     engine: Engine
     system: SystemStore
+    keys: KeyStore
     search: SearchService
     limits: Limits
 

@@ -1,13 +1,13 @@
 """The engine port: what an engine must offer. It speaks `model` only: no DSL, no request, no HTTP status.
 
-Two small ports. `Engine` holds documents and searches them; `SystemStore` holds aliases and tasks (and, later, keys).
+Two small ports. `Engine` holds documents and searches them; `SystemStore` holds aliases, keys and tasks.
 An engine may assume that every Query and Operation it gets is valid for the index, with one exception: types of documents are
 checked inside its write transaction, by `documents.py`, because another process may have inferred a field meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -20,6 +20,7 @@ from ..model import (
     IndexInfo,
     IndexSettings,
     IndexStats,
+    Key,
     Operation,
     Query,
     Result,
@@ -109,7 +110,7 @@ class Engine(Protocol):
 
 
 class SystemStore(Protocol):
-    """Aliases and tasks. An alias shares the namespace of indexes."""
+    """Aliases, keys and tasks. An alias shares the namespace of indexes."""
 
     def aliases(self) -> dict[str, str]: ...
     def set_alias(self, alias: str, index: str) -> None: ...
@@ -118,6 +119,17 @@ class SystemStore(Protocol):
 
     def resolve(self, name: str) -> str:
         """An alias's index, or the name itself."""
+
+    def keys(self) -> Mapping[str, Key]:
+        """Every key by its id, the revoked ones too, in the order they were made. What another process or host wrote is seen
+        within a second. Asked for with every request, so it must cost microseconds while nothing changes."""
+
+    def add_key(self, key: Key) -> None: ...
+    def update_key(self, id: str, change: Callable[[Key], Key]) -> Key:
+        """Replace a key by what `change` makes of it, in one step. Raises KeyNotFound, and what `change` raises."""
+
+    def touch_keys(self, used: Mapping[str, str]) -> None:
+        """Note when keys were last used: {id: time}. Ids that are not there are ignored, and times never go back."""
 
     def create_task(self, kind: str, index: str | None, detail: dict) -> Task: ...
     def task(self, id: str) -> Task:

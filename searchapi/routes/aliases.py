@@ -6,6 +6,7 @@ from flask import Blueprint, Response
 
 from .. import serialise
 from ..exceptions import Invalid
+from ..guard import guard
 from ..incoming import json_kind, json_object, member, parameters
 from ..services import services
 
@@ -13,6 +14,7 @@ bp = Blueprint("aliases", __name__, url_prefix="/v1/aliases")
 
 
 @bp.get("")
+@guard("indexes:admin")
 def list_aliases() -> Response:
     parameters()
     known = services().system.aliases()
@@ -20,12 +22,14 @@ def list_aliases() -> Response:
 
 
 @bp.get("/<segment:alias>")
+@guard("indexes:admin")
 def get_alias(alias: str) -> Response:
     parameters()
     return serialise.answer({"name": alias, "index": services().alias(alias)})
 
 
 @bp.put("/<segment:alias>")
+@guard("indexes:admin", turn="write")
 def set_alias(alias: str) -> Response:
     parameters()
     index = member(json_object(members=("index",)), "index", '{"index": "books-2"}')
@@ -36,6 +40,7 @@ def set_alias(alias: str) -> Response:
 
 
 @bp.delete("/<segment:alias>")
+@guard("indexes:admin", turn="write")
 def delete_alias(alias: str) -> Response:
     parameters()
     services().system.delete_alias(alias)

@@ -10,6 +10,7 @@ from flask import Blueprint, Response
 from .. import serialise
 from ..documents import document_id
 from ..exceptions import Invalid
+from ..guard import guard
 from ..incoming import JSON, MERGE_PATCH, document_body, is_current, must_be_new, must_exist, parameters, version_in, waits
 from ..model import Operation
 from ..services import services
@@ -18,6 +19,7 @@ bp = Blueprint("document", __name__, url_prefix="/v1/indexes/<segment:index>/doc
 
 
 @bp.get("")
+@guard("documents:read")
 def get_document(index: str, id: str) -> Response:
     parameters()
     s = services()
@@ -28,18 +30,21 @@ def get_document(index: str, id: str) -> Response:
 
 
 @bp.put("")
+@guard("documents:write", turn="write")
 def put_document(index: str, id: str) -> Response:
     """Create or replace."""
     return _write(index, id, "put", document_body(services().settings, JSON))
 
 
 @bp.patch("")
+@guard("documents:write", turn="write")
 def patch_document(index: str, id: str) -> Response:
     """Merge (RFC 7396): null removes a field."""
     return _write(index, id, "patch", document_body(services().settings, JSON, MERGE_PATCH))
 
 
 @bp.delete("")
+@guard("documents:write", turn="write")
 def delete_document(index: str, id: str) -> Response:
     return _write(index, id, "delete", None)
 

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, request
 
 from .. import problems, serialise
 from ..exceptions import Invalid
+from ..guard import guard
 from ..incoming import documents_body, number, parameters, waits
 from ..query.filters import parse_filter
 from ..services import services
@@ -19,12 +20,14 @@ LONGEST_PAGE = 1000
 
 
 @bp.post("/documents")
+@guard("documents:write", turn="write")
 def put_documents(index: str) -> Response:
     """Upsert a JSON array, one JSON object or NDJSON; the index is created by its first documents."""
     return _batch(index, "put", parameters("refresh", "primary_key"))
 
 
 @bp.patch("/documents")
+@guard("documents:write", turn="write")
 def patch_documents(index: str) -> Response:
     """Merge each document (RFC 7396) into the one with its id."""
     return _batch(index, "patch", parameters("refresh"))
@@ -42,6 +45,7 @@ def _batch(index: str, kind: Literal["put", "patch"], given: dict[str, str]) -> 
 
 
 @bp.get("/documents")
+@guard("documents:read")
 def list_documents(index: str) -> Response:
     """A page, in the order of ids; `cursor` is the last id of the page before."""
     given, s = parameters("limit", "cursor"), services()
@@ -54,6 +58,7 @@ def list_documents(index: str) -> Response:
 
 
 @bp.get("/export")
+@guard("documents:read", cost=10, turn="stream")
 def export(index: str) -> Response:
     """All documents, as NDJSON, in the order of ids."""
     parameters()
@@ -63,6 +68,7 @@ def export(index: str) -> Response:
 
 
 @bp.delete("/documents")
+@guard("documents:write", cost=10, turn="write")
 def delete_documents(index: str) -> Response:
     """Delete what matches `filter`, as a task; `refresh=wait_for` waits for it, bounded."""
     given, s = parameters("filter", "refresh"), services()

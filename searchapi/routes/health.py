@@ -8,6 +8,7 @@ from flask import Blueprint, Response
 
 from .. import serialise
 from ..exceptions import EngineUnavailable
+from ..guard import guard
 from ..incoming import parameters
 from ..services import services
 
@@ -15,12 +16,14 @@ bp = Blueprint("health", __name__)
 
 
 @bp.get("/health")
+@guard(cost=0, turn=None)
 def health() -> Response:
     """Liveness, for load balancers: never touches the engine."""
     return serialise.answer({"status": "ok"})
 
 
 @bp.get("/health/ready")
+@guard(cost=0, turn=None)
 def ready() -> Response:
     """Readiness: can this instance search?"""
     if not services().engine.health().ok:
@@ -29,6 +32,7 @@ def ready() -> Response:
 
 
 @bp.get("/db-health")
+@guard("metrics")
 def engine() -> Response:
     """The engine: its state, the latency of asking it, and its figures."""
     parameters()

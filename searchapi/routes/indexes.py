@@ -6,6 +6,7 @@ from flask import Blueprint, Response
 
 from .. import serialise
 from ..documents import merge_patch
+from ..guard import guard
 from ..incoming import JSON, MERGE_PATCH, below, flag, json_object, member, parameters
 from ..model import IndexInfo, IndexSettings
 from ..schema import index_to_json, parse_settings, settings_to_json
@@ -15,12 +16,14 @@ bp = Blueprint("indexes", __name__, url_prefix="/v1/indexes")
 
 
 @bp.get("")
+@guard("search", "documents:read", "documents:write", "indexes:admin")
 def list_indexes() -> Response:
     parameters()
     return serialise.answer({"indexes": [index_to_json(info) for info in services().engine.indexes()]})
 
 
 @bp.post("")
+@guard("indexes:admin", turn="write")
 def create_index() -> Response:
     parameters()
     body = json_object(members=("name", "settings"))
@@ -32,12 +35,14 @@ def create_index() -> Response:
 
 
 @bp.get("/<segment:index>")
+@guard("search", "documents:read", "documents:write", "indexes:admin")
 def get_index(index: str) -> Response:
     parameters()
     return serialise.answer(index_to_json(services().info(index)))
 
 
 @bp.delete("/<segment:index>")
+@guard("indexes:admin", turn="write")
 def delete_index(index: str) -> Response:
     parameters()
     services().engine.delete_index(index)
@@ -45,18 +50,21 @@ def delete_index(index: str) -> Response:
 
 
 @bp.get("/<segment:index>/stats")
+@guard("documents:read", "documents:write", "indexes:admin", "metrics")
 def get_stats(index: str) -> Response:
     parameters()
     return serialise.answer(serialise.stats(services().engine.stats(services().info(index).name)))
 
 
 @bp.get("/<segment:index>/settings")
+@guard("indexes:admin")
 def get_settings(index: str) -> Response:
     parameters()
     return serialise.answer(settings_to_json(services().info(index).settings))
 
 
 @bp.put("/<segment:index>/settings")
+@guard("indexes:admin", turn="write")
 def replace_settings(index: str) -> Response:
     """Every setting that is left out becomes its default."""
     dry_run = flag(parameters("dry_run"), "dry_run")
@@ -65,6 +73,7 @@ def replace_settings(index: str) -> Response:
 
 
 @bp.patch("/<segment:index>/settings")
+@guard("indexes:admin", turn="write")
 def change_settings(index: str) -> Response:
     """A JSON Merge Patch (RFC 7396): what is left out stays, null brings the default back."""
     dry_run = flag(parameters("dry_run"), "dry_run")

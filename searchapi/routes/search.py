@@ -7,6 +7,7 @@ from time import perf_counter
 from flask import Blueprint, Response, request
 
 from .. import logs, serialise
+from ..guard import guard
 from ..incoming import json_object, no_body, parameters, query_lists
 from ..query.params import search_from_args, search_from_json, suggest_from_args
 from ..services import services
@@ -15,6 +16,7 @@ bp = Blueprint("search", __name__, url_prefix="/v1/indexes/<segment:index>")
 
 
 @bp.get("/search")
+@guard("search")
 def search_get(index: str) -> Response:
     started, s = perf_counter(), services()
     no_body()
@@ -27,6 +29,7 @@ def search_get(index: str) -> Response:
 
 
 @bp.post("/search")
+@guard("search")
 def search_post(index: str) -> Response:
     started, s = perf_counter(), services()
     parameters()
@@ -39,6 +42,7 @@ def search_post(index: str) -> Response:
 
 
 @bp.get("/suggest")
+@guard("search")
 def suggest(index: str) -> Response:
     s = services()
     no_body()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from .. import serialise
+from ..guard import guard
 from ..incoming import number, parameters
 from ..services import services
 
@@ -12,6 +13,7 @@ bp = Blueprint("tasks", __name__, url_prefix="/v1/tasks")
 
 
 @bp.get("")
+@guard("documents:write", "indexes:admin")
 def list_tasks() -> Response:
     """The newest first."""
     given, s = parameters("index", "limit"), services()
@@ -21,6 +23,7 @@ def list_tasks() -> Response:
 
 
 @bp.get("/<segment:id>")
+@guard("documents:write", "indexes:admin")
 def get_task(id: str) -> Response:
     parameters()
     return serialise.answer(serialise.task(services().system.task(id)))

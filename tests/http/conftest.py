@@ -14,12 +14,14 @@ import orjson
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.datastructures import Headers
 from werkzeug.test import TestResponse
 
 from searchapi.app import create_app
 from searchapi.config import Settings
 from searchapi.engines.embedded import EmbeddedEngine, SystemDatabase
 from searchapi.engines.embedded.indexer import Indexer
+from tests.keys import admin_key
 
 _names = itertools.count()
 _MEMBERS = {"type", "title", "status", "detail", "code", "request_id"}
@@ -73,9 +75,11 @@ class _Stream(io.RawIOBase):
 
 @dataclass
 class API:
-    """`api.get("/health")` answers the decoded body of a 2xx; `api.get(path, fails=404)` the problem."""
+    """`api.get("/health")` answers the decoded body of a 2xx; `api.get(path, fails=404)` the problem. key: sent with every request
+    that brings no Authorization of its own."""
 
     client: FlaskClient
+    key: str | None = None
 
     def call(self, method: str, path: str, *, fails: int = 0, code: str | None = None, status: int = 0, **rest):
         response = self.raw(method, path, **rest)
@@ -85,7 +89,10 @@ class API:
         return orjson.loads(response.data) if response.mimetype == "application/json" else response.data
 
     def raw(self, method: str, path: str, **rest) -> TestResponse:
-        response = self.client.open(path, method=method, **rest)
+        headers = Headers(rest.pop("headers", None))
+        if self.key and "Authorization" not in headers:
+            headers["Authorization"] = f"Bearer {self.key}"
+        response = self.client.open(path, method=method, headers=headers, **rest)
         assert ("Content-Type" in response.headers) == (response.status_code not in (204, 304))
         assert re.fullmatch(r"[A-Za-z0-9._-]{8,64}", response.headers["X-Request-ID"])
         return response
@@ -128,7 +135,9 @@ def app(settings: Settings) -> Iterator[Flask]:
     stop = threading.Event()
     thread = threading.Thread(target=Indexer(settings.data_dir).run, args=(stop,))
     thread.start()
-    yield create_app(settings, engine, system)
+    made = create_app(settings, engine, system)
+    made.config["ADMIN_KEY"] = admin_key(settings.data_dir, system)
+    yield made
     stop.set()
     thread.join(30)
     engine.close()
@@ -136,7 +145,12 @@ def app(settings: Settings) -> Iterator[Flask]:
 
 @pytest.fixture
 def api(app: Flask) -> API:
-    return API(app.test_client())
+    return admin(app)
+
+
+def admin(app: Flask) -> API:
+    """A client that may do everything."""
+    return API(app.test_client(), app.config["ADMIN_KEY"])
 
 
 @pytest.fixture
@@ -170,11 +184,11 @@ def books(api: API, name: str) -> str:
 @pytest.fixture(scope="module")
 def library(app: Flask) -> str:
     """The same for those that only read."""
-    return filled(API(app.test_client()), "library")
+    return filled(admin(app), "library")
 
 
 @pytest.fixture(scope="module")
 def shelf(app: Flask) -> str:
     """An index that is never searched: several tests write to it, each its own documents."""
-    API(app.test_client()).post("/v1/indexes", json={"name": "shelf"})
+    admin(app).post("/v1/indexes", json={"name": "shelf"})
     return "/v1/indexes/shelf"

@@ -1,4 +1,4 @@
-"""system.db: which indexes there are, aliases and tasks. One small SQLite file beside the indexes."""
+"""system.db: which indexes there are, aliases, keys and tasks. One small SQLite file beside the indexes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import os
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from ...exceptions import AliasNotFound, EngineUnavailable, IndexExists, IndexNotFound, TaskNotFound
-from ...model import Task
+from ...exceptions import AliasNotFound, EngineUnavailable, IndexExists, IndexNotFound, KeyNotFound, TaskNotFound
+from ...model import Key, Task
 from .sqlite import Connections, connect, mapped_errors, seen, transaction
 
 _SCHEMA = """
@@ -26,6 +27,7 @@ CREATE TABLE IF NOT EXISTS tasks(
     id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT, status TEXT NOT NULL, created_at TEXT NOT NULL, started_at TEXT,
     finished_at TEXT, done INTEGER NOT NULL DEFAULT 0, total INTEGER, detail BLOB NOT NULL, error TEXT, worker TEXT);
 CREATE INDEX IF NOT EXISTS tasks_by_status ON tasks(status, created_at);
+CREATE TABLE IF NOT EXISTS keys(id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 """
 REBUILD = "rebuild"  # a kind of task that only tells: the indexer does it from the store, and nobody claims it
 _TASK = "id, kind, name, status, created_at, started_at, finished_at, done, total, detail, error"
@@ -63,7 +65,7 @@ class SystemDatabase:
     def _lacks_tables(self) -> bool:
         """Another process may have made the file and not yet its tables."""
         with mapped_errors("start"), contextlib.closing(connect(self.path)) as connection:
-            return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'tasks_by_status'").fetchone() is None
+            return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'keys'").fetchone() is None
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -71,8 +73,8 @@ class SystemDatabase:
             yield connection
             self._known.names = None  # data_version does not move for a connection's own writes
 
-    def _names(self) -> tuple[Any, dict[str, tuple[str, str]], dict[str, str]]:
-        """(_, {name: (uid, created_at)}, {alias: name}), read again only when the file was written (3 µs otherwise)."""
+    def _names(self) -> tuple[Any, dict[str, tuple[str, str]], dict[str, str], dict[str, Key]]:
+        """(_, {name: (uid, created_at)}, {alias: name}, {id: key}), read again only when the file was written (3 µs otherwise)."""
         with mapped_errors("read"):
             connection = self._connections.get(self.path)
             stamp = seen(connection)
@@ -81,7 +83,8 @@ class SystemDatabase:
                 rows = connection.execute("SELECT name, uid, created_at FROM indexes ORDER BY name")
                 indexes = {name: (uid, created) for name, uid, created in rows}
                 aliases = dict(connection.execute("SELECT alias, name FROM aliases ORDER BY alias").fetchall())
-                known = self._known.names = (stamp, indexes, aliases)
+                keys = sorted((_key(record) for (record,) in connection.execute("SELECT record FROM keys")), key=_age)
+                known = self._known.names = (stamp, indexes, aliases, {key.id: key for key in keys})
             return known
 
     def _read(self, sql: str, *parameters: Any) -> list[tuple]:
@@ -154,6 +157,33 @@ class SystemDatabase:
     def resolve(self, name: str) -> str:
         return self._names()[2].get(name, name)
 
+    # ---------------------------------------------------------------------------------------------------------- keys
+
+    def keys(self) -> Mapping[str, Key]:
+        return self._names()[3]
+
+    def add_key(self, key: Key) -> None:
+        with self._writing() as connection:
+            connection.execute("INSERT INTO keys(id, record) VALUES (?, ?)", (key.id, orjson.dumps(key)))
+
+    def update_key(self, id: str, change: Callable[[Key], Key]) -> Key:
+        with self._writing() as connection:
+            row = connection.execute("SELECT record FROM keys WHERE id = ?", (id,)).fetchone()
+            if row is None:
+                raise KeyNotFound(id)
+            key = change(_key(row[0]))
+            connection.execute("UPDATE keys SET record = ? WHERE id = ?", (orjson.dumps(key), id))
+            return key
+
+    def touch_keys(self, used: Mapping[str, str]) -> None:
+        with self._writing() as connection:
+            for id, at in used.items():
+                row = connection.execute("SELECT record FROM keys WHERE id = ?", (id,)).fetchone()
+                key = _key(row[0]) if row else None
+                if key and (key.last_used_at or "") < at:
+                    record = orjson.dumps(replace(key, last_used_at=at))
+                    connection.execute("UPDATE keys SET record = ? WHERE id = ?", (record, id))
+
     # --------------------------------------------------------------------------------------------------------- tasks
 
     def create_task(self, kind: str, index: str | None, detail: dict) -> Task:
@@ -211,6 +241,17 @@ class SystemDatabase:
 
 def _task(row: tuple) -> Task:
     return Task(*row[:9], detail=orjson.loads(row[9]), error=row[10])
+
+
+def _key(record: bytes) -> Key:
+    """A record without what an older release did not know has its defaults, and what a newer one added is left out."""
+    found = orjson.loads(record)
+    known = {name: value for name, value in found.items() if name in Key.__dataclass_fields__}
+    return Key(**known | {"scopes": tuple(found["scopes"]), "indexes": tuple(found["indexes"])})
+
+
+def _age(key: Key) -> tuple[str, str]:
+    return key.created_at, key.id
 
 
 def _this_process() -> str:
