@@ -43,20 +43,34 @@ def test_printing():
 
 
 def test_the_example_is_a_valid_file(tmp_path):
-    """Uncommented, `.env.example` gives the defaults."""
+    """Uncommented, `.env.example` gives the defaults, also those that development would have otherwise."""
     file = tmp_path / "all"
     file.write_text(
         "\n".join(line.removeprefix("# ") for line in config.example().splitlines() if "=" in line and " " not in line[2:])
     )
-    assert config.load(file) == Settings() == config.load()
+    assert config.load() == Settings()
+    strict = {s.name.lower(): s.cast(s.default) for s in SETTINGS if s.development is not None}
+    assert config.load(file) == Settings(**strict) != Settings()
 
 
 def test_every_setting_has_a_field():
-    """The frozen dataclass has a field a row, with its default."""
-    settings = Settings()
-    assert [s.cast(s.default) for s in SETTINGS] == [getattr(settings, s.name.lower()) for s in SETTINGS]
+    """The frozen dataclass has a field a row, with the default of its environment."""
+    for environment in ("development", "staging", "production"):
+        settings = Settings(environment=environment)
+        values = {s.name: s.cast(s.default_in(environment)) for s in SETTINGS} | {"ENVIRONMENT": environment}
+        assert values == {s.name: getattr(settings, s.name.lower()) for s in SETTINGS}
     with pytest.raises(AttributeError):
         settings.port = 1
+
+
+def test_what_only_development_leaves_open(monkeypatch):
+    """Searching without a key, and no proxy in front: the environment decides, and whoever sets them is heard."""
+    assert (config.load().require_keys, config.load().proxy_hops) == (False, 0)
+    monkeypatch.setenv("ENVIRONMENT", "staging")
+    assert (config.load().require_keys, config.load().proxy_hops) == (True, 1)
+    monkeypatch.setenv("ENVIRONMENT", "development")
+    monkeypatch.setenv("REQUIRE_KEYS", "true")
+    assert config.load().require_keys
 
 
 def test_where_values_come_from(monkeypatch, tmp_path):
@@ -94,6 +108,14 @@ def test_env_beside_the_package(tmp_path):
         ("HOST", "http://x", "an address or host name"),
         ("ENGINE_URL", "opensearch://localhost:9200", "no OpenSearch engine yet"),
         ("ENGINE_URL", "mysql://", "`embedded:`"),
+        ("REQUIRE_KEYS", "yes", "true or false"),
+        ("RATE_LIMIT_PER_IP", "20", "a number per second, minute, hour or day"),
+        ("RATE_LIMIT_PER_KEY", "0/minute", "or off"),
+        ("LOG_SAMPLE", "2", "a fraction from 0 to 1"),
+        ("SENTRY_TRACES", "nan", "a fraction from 0 to 1"),
+        ("CORS_ORIGINS", "www.example.com", "origins with commas between"),
+        ("CORS_ORIGINS", "https://a.example/page", "origins with commas between"),
+        ("RELEASE", "1 2", "letters, digits"),
     ],
 )
 def test_bad_values(monkeypatch, name, value, expected):
@@ -102,6 +124,24 @@ def test_bad_values(monkeypatch, name, value, expected):
     with pytest.raises(SettingsError) as caught:
         config.load()
     assert str(caught.value).startswith(f"{name} is {value!r}, but it must be ") and expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("SECRET_KEY", "hunter2", "at least 32 random characters"),
+        ("SECRET_KEY", "ab" * 20, "at least 32 random characters"),
+        ("REDIS_URL", "//:hunter2@redis", "rediss://"),
+        ("SENTRY_DSN", "hunter2", "as https://key@host/1"),
+    ],
+)
+def test_bad_secrets_are_not_shown(monkeypatch, name, value, expected):
+    """What was expected is told, the value is not."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        config.load()
+    assert str(caught.value).startswith(f"{name} is not usable, but it must be ") and expected in str(caught.value)
+    assert value not in str(caught.value)
 
 
 def test_several_bad_values(monkeypatch):
@@ -132,27 +172,59 @@ def test_limits():
     assert (limits.max_page, limits.max_timeout_ms, limits.max_clauses) == (77, 5000, Limits().max_clauses)
 
 
+SECRET = "an unguessable secret of the tests 0123456789"
+
+
 def errors(**values) -> set[str]:
     return {check.name for check in config.verdicts(Settings(**values)) if not check.ok}
 
 
 def test_unsafe_settings():
     """What must not be served with, and what may."""
-    data = Path("/var/lib/searchapi")
+    live = {"environment": "production", "data_dir": Path("/var/lib/searchapi"), "secret_key": SECRET}
     assert errors() == set()
     assert errors(host="0.0.0.0") == {"HOST"}
-    assert errors(environment="production", data_dir=data) == set()
-    assert errors(environment="production", data_dir=data, host="203.0.113.5") == {"HOST"}
-    assert errors(environment="production", data_dir=Path("var")) == {"DATA_DIR"}
-    assert errors(environment="production", data_dir=config.CHECKOUT / "var") == {"DATA_DIR"}
+    assert errors(host="0.0.0.0", require_keys=True) == set()
+    assert errors(**live) == set()
+    assert errors(**live | {"host": "203.0.113.5"}) == {"HOST"}
+    assert errors(**live | {"data_dir": Path("var")}) == {"DATA_DIR"}
+    assert errors(**live | {"data_dir": config.CHECKOUT / "var"}) == {"DATA_DIR"}
+    assert errors(**live | {"cors_origins": ("*",)}) == {"CORS_ORIGINS"}
+    for environment in ("staging", "production"):
+        assert errors(**live | {"environment": environment, "secret_key": ""}) == {"SECRET_KEY"}
+        assert errors(**live | {"environment": environment, "require_keys": False}) == {"REQUIRE_KEYS"}
+        assert errors(**live | {"environment": environment, "proxy_hops": 0}) == {"PROXY_HOPS"}
+    assert errors(environment="staging", secret_key=SECRET, cors_origins=("*",)) == set()
     assert errors(default_limit=50, max_page=10) == {"DEFAULT_LIMIT"}
     assert errors(default_timeout_ms=50, max_timeout_ms=10) == {"DEFAULT_TIMEOUT_MS"}
     assert errors(max_document_bytes=5000, max_body_bytes=4000) == {"MAX_DOCUMENT_BYTES"}
-    warned = config.verdicts(Settings(environment="production", data_dir=data, log_queries="clear", log_level="debug"))
+    warned = config.verdicts(Settings(**live, log_queries="clear", log_level="debug"))
     assert [(check.name, check.level, check.ok) for check in warned] == [
+        ("REDIS_URL", "warning", True),
         ("LOG_QUERIES", "warning", True),
         ("LOG_LEVEL", "warning", True),
     ]
+
+
+def test_limits_that_each_worker_counts_for_itself():
+    """A warning, but not where one worker counts all, or where nothing is counted."""
+
+    def warned(**values) -> bool:
+        found = config.verdicts(Settings(environment="staging", secret_key=SECRET, **values))
+        return "REDIS_URL" in {check.name for check in found}
+
+    assert warned()
+    assert not warned(redis_url="unix:///run/redis/redis.sock")
+    assert not warned(workers=1)
+    assert not warned(rate_limit_per_key="off", rate_limit_per_ip="off")
+
+
+def test_secrets_are_not_shown(tmp_path):
+    """`check` says that they are set, and no more."""
+    secrets = {"secret_key": SECRET, "redis_url": "redis://:hunter2@127.0.0.1", "sentry_dsn": "https://hunter2@sentry.example/1"}
+    found = {check.name: check.detail for check in config.checks(Settings(data_dir=tmp_path, **secrets))}
+    assert [found[name.upper()] for name in secrets] == ["is set"] * 3
+    assert "hunter2" not in str(found) and SECRET not in str(found)
 
 
 def test_require_safe():
