@@ -13,7 +13,7 @@ from flask import current_app
 
 from .config import Settings
 from .engines.base import Engine, SystemStore
-from .exceptions import AliasNotFound, DocumentNotFound, IndexExists, IndexNotFound, Invalid, VersionConflict
+from .exceptions import DocumentNotFound, IndexExists, IndexNotFound, Invalid, VersionConflict
 from .keystore import KeyStore
 from .model import IndexInfo, IndexSettings, Operation, Outcome, Task
 from .query.limits import Limits
@@ -35,18 +35,14 @@ class Services:
 
     def info(self, name: str) -> IndexInfo:
         """The index that a name or alias stands for. Raises IndexNotFound."""
-        return self.engine.index(self.system.resolve(name))
+        try:
+            return self.engine.index(self.system.resolve(name))
+        except IndexNotFound:
+            raise IndexNotFound(name) from None  # the index of an alias has a name that the caller need not know
 
     def create_index(self, name: str, settings: IndexSettings) -> IndexInfo:
         """Raises Invalid for a bad name, IndexExists for one that an index or alias has."""
         return self.engine.create_index(check_name(name), settings)
-
-    def alias(self, alias: str) -> str:
-        """The index that an alias points at. Raises AliasNotFound."""
-        try:
-            return self.system.aliases()[alias]
-        except KeyError:
-            raise AliasNotFound(alias) from None
 
     def set_alias(self, alias: str, index: str) -> None:
         """Point an alias at an index, in one step. Raises IndexNotFound, and IndexExists where the alias's name is an index's."""
@@ -69,19 +65,21 @@ class Services:
         except DocumentNotFound:
             raise VersionConflict(f"There is no document {id!r}.") from None
 
-    def write_many(self, name: str, kind: Literal["put", "patch"], items: Documents, primary_key: str | None) -> Batch:
+    def write_many(
+        self, name: str, kind: Literal["put", "patch"], items: Documents, primary_key: str | None, may_create: bool
+    ) -> Batch:
         """Write a batch. Puts create the index where it is missing, once a document can be written, with `primary_key` or `id`."""
-        name = self.system.resolve(name)
+        asked, name = name, self.system.resolve(name)
         try:
             known = self.engine.index(name).settings.primary_key
         except IndexNotFound:
-            if kind != "put":
-                raise
+            if kind != "put" or not may_create:
+                raise IndexNotFound(asked) from None
             settings = parse_settings({"primary_key": primary_key or "id"})
             check_name(name)
             return write_batch(self.engine, name, kind, items, settings.primary_key, lambda: self._ensure(name, settings))
         if primary_key not in (None, known):
-            raise Invalid.at("primary_key", "other_primary_key", f"The primary key of {name!r} is {known!r}, not {primary_key!r}.")
+            raise Invalid.at("primary_key", "other_primary_key", f"The primary key of {asked!r} is {known!r}, not {primary_key!r}.")
         return write_batch(self.engine, name, kind, items, known)
 
     def _ensure(self, name: str, settings: IndexSettings) -> None:

@@ -62,6 +62,9 @@ class Engine(Protocol):
     capabilities: Capabilities
 
     # indexes
+    def names(self) -> list[str]:
+        """Of all indexes, sorted, without opening any."""
+
     def indexes(self) -> list[IndexInfo]: ...
     def index(self, name: str) -> IndexInfo: ...
     def create_index(self, name: str, settings: IndexSettings) -> IndexInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from .. import serialise
+from .. import serialise, visibility
 from ..exceptions import Invalid
 from ..guard import guard
 from ..incoming import json_kind, json_object, member, parameters
@@ -17,15 +17,14 @@ bp = Blueprint("aliases", __name__, url_prefix="/v1/aliases")
 @guard("indexes:admin")
 def list_aliases() -> Response:
     parameters()
-    known = services().system.aliases()
-    return serialise.answer({"aliases": [{"name": alias, "index": index} for alias, index in sorted(known.items())]})
+    return serialise.answer({"aliases": visibility.aliases()})
 
 
 @bp.get("/<segment:alias>")
 @guard("indexes:admin")
 def get_alias(alias: str) -> Response:
     parameters()
-    return serialise.answer({"name": alias, "index": services().alias(alias)})
+    return serialise.answer(visibility.alias(alias))
 
 
 @bp.put("/<segment:alias>")
@@ -35,7 +34,7 @@ def set_alias(alias: str) -> Response:
     index = member(json_object(members=("index",)), "index", '{"index": "books-2"}')
     if not isinstance(index, str):
         raise Invalid.at("/index", "wrong_type", f"Expected the name of an index, got {json_kind(index)}.")
-    services().set_alias(alias, index)
+    services().set_alias(alias, visibility.must_see(index))
     return serialise.answer({"name": alias, "index": index})
 
 

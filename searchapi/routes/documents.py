@@ -8,6 +8,7 @@ from urllib.parse import quote
 from flask import Blueprint, Response, request
 
 from .. import problems, serialise
+from ..auth import grant
 from ..exceptions import Invalid
 from ..guard import guard
 from ..incoming import documents_body, number, parameters, waits
@@ -35,7 +36,8 @@ def patch_documents(index: str) -> Response:
 
 def _batch(index: str, kind: Literal["put", "patch"], given: dict[str, str]) -> Response:
     s, wait = services(), waits(given)
-    result = s.write_many(index, kind, documents_body(s.settings), given.get("primary_key"))
+    may_create = "indexes:admin" in grant().scopes
+    result = s.write_many(index, kind, documents_body(s.settings), given.get("primary_key"), may_create)
     body = serialise.batch(result)
     if result.errors and not result.accepted:
         return problems.refused_batch(body["errors"], result.refused)

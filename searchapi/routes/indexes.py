@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from .. import serialise
+from .. import serialise, visibility
+from ..auth import grant
 from ..documents import merge_patch
 from ..guard import guard
 from ..incoming import JSON, MERGE_PATCH, below, flag, json_object, member, parameters
 from ..model import IndexInfo, IndexSettings
-from ..schema import index_to_json, parse_settings, settings_to_json
+from ..schema import check_name, index_to_json, parse_settings, settings_to_json
 from ..services import services
 
 bp = Blueprint("indexes", __name__, url_prefix="/v1/indexes")
@@ -19,7 +20,7 @@ bp = Blueprint("indexes", __name__, url_prefix="/v1/indexes")
 @guard("search", "documents:read", "documents:write", "indexes:admin")
 def list_indexes() -> Response:
     parameters()
-    return serialise.answer({"indexes": [index_to_json(info) for info in services().engine.indexes()]})
+    return serialise.answer({"indexes": [{**index_to_json(info), "name": name} for name, info in visibility.indexes()]})
 
 
 @bp.post("")
@@ -27,7 +28,7 @@ def list_indexes() -> Response:
 def create_index() -> Response:
     parameters()
     body = json_object(members=("name", "settings"))
-    name = member(body, "name", '{"name": "books"}')
+    name = visibility.may_make(check_name(member(body, "name", '{"name": "books"}')))
     with below("/settings"):
         settings = parse_settings(body.get("settings", {}))
     info = services().create_index(name, settings)
@@ -38,7 +39,9 @@ def create_index() -> Response:
 @guard("search", "documents:read", "documents:write", "indexes:admin")
 def get_index(index: str) -> Response:
     parameters()
-    return serialise.answer(index_to_json(services().info(index)))
+    info = services().info(index)
+    name = info.name if grant().sees(info.name) else index
+    return serialise.answer({**index_to_json(info), "name": name})
 
 
 @bp.delete("/<segment:index>")

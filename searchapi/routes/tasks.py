@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from .. import serialise
+from .. import serialise, visibility
 from ..guard import guard
 from ..incoming import number, parameters
 from ..services import services
@@ -17,8 +17,8 @@ bp = Blueprint("tasks", __name__, url_prefix="/v1/tasks")
 def list_tasks() -> Response:
     """The newest first."""
     given, s = parameters("index", "limit"), services()
-    index = s.system.resolve(given["index"]) if "index" in given else None
-    found = s.system.tasks(index, number(given, "limit", 50, 1, 1000))
+    index = s.system.resolve(visibility.must_see(given["index"])) if "index" in given else None
+    found = visibility.tasks(index, number(given, "limit", 50, 1, visibility.LONGEST_LIST))
     return serialise.answer({"tasks": [serialise.task(task) for task in found]})
 
 
@@ -26,4 +26,4 @@ def list_tasks() -> Response:
 @guard("documents:write", "indexes:admin")
 def get_task(id: str) -> Response:
     parameters()
-    return serialise.answer(serialise.task(services().system.task(id)))
+    return serialise.answer(serialise.task(visibility.task(id)))

@@ -61,6 +61,9 @@ class EmbeddedEngine:
 
     # ------------------------------------------------------------------------------------------------------- indexes
 
+    def names(self) -> list[str]:
+        return [name for name, _, _ in self.system.registered()]
+
     def indexes(self) -> list[IndexInfo]:
         return [self._info(name, uid, created, self._open(uid)) for name, uid, created in self.system.registered()]
 
