@@ -16,6 +16,7 @@ from searchapi.config import Settings
 from searchapi.engines.embedded import EmbeddedEngine
 from searchapi.exceptions import DeadlineExceeded, StorageFull
 from searchapi.search import SearchService
+from tests.keys import admin_key
 
 from .conftest import API, assert_problem, chunked
 
@@ -32,7 +33,8 @@ def engine(tmp_path):
 @pytest.fixture
 def alone(tmp_path, engine):
     """An application without an indexer, which waits 50 ms."""
-    return API(create_app(Settings(data_dir=tmp_path, wait_timeout_ms=50), engine, engine.system).test_client())
+    app = create_app(Settings(data_dir=tmp_path, wait_timeout_ms=50), engine, engine.system)
+    return API(app.test_client(), admin_key(tmp_path, engine.system))
 
 
 def test_waiting_is_bounded(alone):
@@ -51,7 +53,8 @@ def test_a_stream_that_turns_out_too_long(tmp_path, engine):
     app = create_app(Settings(data_dir=tmp_path, max_body_bytes=100_000, max_document_bytes=1000), engine, engine.system)
     lines = (b'{"id": %d, "text": "%b"}\n' % (n, b"x" * 40) for n in range(5000))
     rest = chunked(lines) | {"content_type": "application/x-ndjson"}
-    body = API(app.test_client()).post("/v1/indexes/books/documents", fails=413, code="too_large", **rest)
+    api = API(app.test_client(), admin_key(tmp_path, engine.system))
+    body = api.post("/v1/indexes/books/documents", fails=413, code="too_large", **rest)
     assert "1000 documents of this request were accepted" in body["detail"]
     assert engine.stats("books").documents == 1000
 

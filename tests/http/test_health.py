@@ -9,6 +9,7 @@ from searchapi.config import Settings
 from searchapi.engines.embedded import EmbeddedEngine, SystemDatabase
 from searchapi.exceptions import EngineUnavailable
 from searchapi.model import EngineHealth
+from tests.keys import admin_key
 
 from .conftest import API, assert_problem
 
@@ -37,7 +38,8 @@ class Broken(Away):
 def app_over(tmp_path, kind):
     system = SystemDatabase(tmp_path)
     real = EmbeddedEngine(tmp_path, system)
-    return API(create_app(Settings(data_dir=tmp_path), kind(real), system).test_client())
+    app = create_app(Settings(data_dir=tmp_path), kind(real), system)
+    return API(app.test_client(), admin_key(tmp_path, system))
 
 
 def test_alive(api):
