@@ -12,8 +12,9 @@ from . import auth, config, guard, incoming, logs, problems, routes
 from .config import Settings
 from .engines import open_engine
 from .engines.base import Engine, SystemStore
-from .keystore import KeyStore, secret_key
+from .keystore import KeyStore
 from .search import SearchService
+from .secretkey import secret_key
 from .services import Services
 
 
@@ -29,7 +30,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None, s
     app.session_interface = NoSessions()
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     keys = KeyStore(secret_key(settings), system)
-    app.extensions["searchapi"] = Services(settings, engine, system, keys, SearchService(engine, settings.limits), settings.limits)
+    app.extensions["searchapi"] = Services(settings, engine, system, keys, SearchService(engine, settings.limits))
 
     logs.configure(settings)
     incoming.init_app(app)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -16,9 +16,8 @@ from .exceptions import Fault, Invalid
 from .model import Field, FieldType, IndexSettings
 from .wording import abridged, is_unicode, nearest, pointer, shown
 
-MAX_FIELDS = 500  # of an index, the primary key included
+MAX_FIELDS = 500  # that any index can have: what MAX_FIELDS may be set to
 MAX_NAME = 255  # characters of a field's name
-MAX_DEPTH = 20  # objects within objects
 MAX_ID = 512  # UTF-8 bytes
 MAX_KEYWORD = 32_766  # UTF-8 bytes of a keyword: the longest term that every engine holds (Lucene's limit; tantivy's is 65,530)
 MAX_FAULTS = 100  # reported for one document
@@ -37,6 +36,23 @@ _EXPECTED = {
     "boolean": "true or false",
     "date": EXPECTED_DATE,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentLimits:
+    """What MAX_FIELDS and the settings beside it say. Every error about one of them names it.
+
+    max_fields: of an index, the primary key included. max_nesting: objects within objects. max_array: elements of one array.
+    max_document_bytes: of a document as JSON, after a change too.
+    """
+
+    max_fields: int = MAX_FIELDS
+    max_nesting: int = 20
+    max_array: int = 10_000
+    max_document_bytes: int = 1 << 20
+
+
+DEFAULT_LIMITS = DocumentLimits()
 
 
 def document_id(document: Mapping[str, Any], primary_key: str) -> str:
@@ -72,10 +88,12 @@ def initial_fields(settings: IndexSettings) -> dict[str, Field]:
     return {settings.primary_key: Field(settings.primary_key, "keyword"), **settings.fields}
 
 
-def check(document: Mapping[str, Any], settings: IndexSettings, fields: Mapping[str, Field]) -> dict[str, Field]:
+def check(
+    document: Mapping[str, Any], settings: IndexSettings, fields: Mapping[str, Field], limits: DocumentLimits = DEFAULT_LIMITS
+) -> dict[str, Field]:
     """Check one document against the fields known so far. Returns those that it adds (inferred) or changes (an inferred integer
     that meets a float; `array`). Raises Invalid with one Fault for each wrong field, pointing into the document."""
-    checker = _Checker(settings, fields)
+    checker = _Checker(settings, fields, limits)
     try:
         document_id(document, settings.primary_key)
     except Invalid as error:
@@ -98,10 +116,11 @@ Keys = tuple[str | int, ...]  # the keys and positions that lead to a value; mad
 class _Checker:
     """One document on its way through `check`."""
 
-    __slots__ = ("changed", "dotted", "faults", "fields", "held", "key", "objects", "settings", "wrong")
+    __slots__ = ("changed", "dotted", "faults", "fields", "held", "key", "limits", "objects", "settings", "wrong")
 
-    def __init__(self, settings: IndexSettings, fields: Mapping[str, Field]):
+    def __init__(self, settings: IndexSettings, fields: Mapping[str, Field], limits: DocumentLimits):
         self.settings = settings
+        self.limits = limits
         self.fields = fields
         self.key = settings.primary_key
         self.changed: dict[str, Field] = {}
@@ -141,14 +160,18 @@ class _Checker:
         field = self.known(name)
         if field is not None:
             self.fault(name, at, "field_conflict", f"expected {_EXPECTED[field.type]}, got an object{_origin(field)}")
-        elif depth >= MAX_DEPTH:
-            self.fault(name, at, "too_deep", f"objects can be nested {MAX_DEPTH} deep, not deeper")
+        elif depth >= self.limits.max_nesting:
+            self.fault(name, at, "too_deep", f"objects can be nested {self.limits.max_nesting} deep (MAX_NESTING), not deeper")
         else:
             for key, inner in value.items():
                 self.dotted = self.dotted or "." in key
                 self.member(f"{name}.{key}", inner, (*at, key), depth + 1, array)
 
     def array(self, name: str, value: list, at: Keys, depth: int) -> None:
+        if len(value) > self.limits.max_array:
+            most = f"an array can have {self.limits.max_array:,} elements (MAX_ARRAY), got {len(value):,}"
+            self.fault(name, at, "array_too_long", most)
+            return
         field = self.known(name)
         if field is not None and field.array and all(_fits(field, element) for element in value):
             return
@@ -190,10 +213,9 @@ class _Checker:
             self.fault(name, at, "field_conflict", f"{other!r} is a field already; a field cannot be both a value and an object")
         elif name in self.held:
             self.fault(name, at, "field_conflict", "it holds an object as well; a field cannot be both a value and an object")
-        elif len(self.fields) + len(self.changed.keys() - self.fields.keys()) >= MAX_FIELDS:
-            self.fault(
-                "", at, "too_many_fields", f"{abridged(name)} would be one more field than the {MAX_FIELDS} an index can have"
-            )
+        elif len(self.fields) + len(self.changed.keys() - self.fields.keys()) >= self.limits.max_fields:
+            most = f"{abridged(name)} would be one more field than the {self.limits.max_fields} an index can have (MAX_FIELDS)"
+            self.fault("", at, "too_many_fields", most)  # of all that are too many, the first is told
         else:
             return Field(name, kind, inferred=True)
         return None

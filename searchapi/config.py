@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from decouple import Config, RepositoryEmpty, RepositoryEnv
 
+from .checking import DocumentLimits
 from .query.limits import Limits
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -275,6 +276,11 @@ class Settings(_Values):
         """The bounds that requests are checked against."""
         shared = {name: getattr(self, name) for name in Limits.__dataclass_fields__ if hasattr(self, name)}
         return Limits(**shared)
+
+    @cached_property
+    def document_limits(self) -> DocumentLimits:
+        """The bounds that documents are checked against."""
+        return DocumentLimits(**{name: getattr(self, name) for name in DocumentLimits.__dataclass_fields__})
 
     @property
     def development(self) -> bool:

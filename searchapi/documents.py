@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .checking import INTEGERS, MAX_FIELDS, MAX_ID, check, document_id, initial_fields
+from .checking import DEFAULT_LIMITS, INTEGERS, MAX_FIELDS, MAX_ID, DocumentLimits, check, document_id, initial_fields
 from .dates import format_date, parse_date
 from .model import Field
 from .wording import pointer
 
 __all__ = [
+    "DEFAULT_LIMITS",
     "INTEGERS",
     "MAX_FIELDS",
     "MAX_ID",
+    "DocumentLimits",
     "check",
     "document_id",
     "format_date",

@@ -20,6 +20,7 @@ from werkzeug.routing import BaseConverter
 from .config import Settings
 from .exceptions import Fault, Invalid, TooLarge, Unreadable
 from .ndjson import JSON_TYPES, NDJSON_TYPES, ReadLimits, read_document, read_documents
+from .wording import abridged
 
 JSON = "application/json"
 MAX_PARAMETERS = 100  # of a query string
@@ -138,12 +139,14 @@ def flag(given: dict[str, str], name: str) -> bool:
     return value != "false"
 
 
-def number(given: dict[str, str], name: str, default: int, low: int, high: int) -> int:
+def number(given: dict[str, str], name: str, default: int, low: int, high: int, cap: str = "") -> int:
+    """cap: the setting that `high` comes from."""
     text = given.get(name)
     if text is None:
         return default
     if not re.fullmatch(r"[0-9]{1,18}", text) or not low <= int(text) <= high:
-        raise Invalid.at(name, "out_of_range", f"{name} must be a whole number from {low} to {high}, not {text!r}.")
+        most = f"{high} ({cap})" if cap else f"{high}"
+        raise Invalid.at(name, "out_of_range", f"{name} must be a whole number from {low} to {most}, not {abridged(text)!r}.")
     return int(text)
 
 

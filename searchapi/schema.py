@@ -52,10 +52,10 @@ def check_name(name: Any, kind: str = "index") -> str:
 # ----------------------------------------------------------------------------------------------------- JSON -> settings
 
 
-def parse_settings(body: Any, base: IndexSettings | None = None) -> IndexSettings:
+def parse_settings(body: Any, base: IndexSettings | None = None, max_fields: int = MAX_FIELDS) -> IndexSettings:
     """Settings from decoded JSON. Keys left out keep their value in `base`, or the default without one. Raises Invalid with every
     fault, each with its JSON Pointer."""
-    reader = _Reader()
+    reader = _Reader(max_fields)
     if not isinstance(body, Mapping):
         raise Invalid.at("", "wrong_type", f"Expected an object of settings, got {shown(body)}.")
     given = dict(reader.keys("", body, _KEYS))
@@ -83,8 +83,9 @@ def parse_settings(body: Any, base: IndexSettings | None = None) -> IndexSetting
 class _Reader:
     """Reads settings and gathers what is wrong with them. A method that finds a fault answers something harmless."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_fields: int) -> None:
         self.faults: list[Fault] = []
+        self.max_fields = max_fields
 
     def fault(self, at: str, code: str, detail: str) -> None:
         self.faults.append(Fault(at, code, detail))
@@ -218,8 +219,8 @@ class _Reader:
         if not isinstance(value, Mapping):
             self.expected(at, "an object of fields", value)
             return {}
-        if len(value) > MAX_FIELDS:
-            self.fault(at, "too_many_fields", f"An index can have {MAX_FIELDS} fields, got {len(value)}.")
+        if len(value) > self.max_fields:
+            self.fault(at, "too_many_fields", f"An index can have {self.max_fields} fields (MAX_FIELDS), got {len(value)}.")
             return {}
         found: dict[str, Field] = {}
         for name, body in value.items():
@@ -286,8 +287,9 @@ class _Reader:
             self.fault(pointer("fields", key), "primary_key_type", detail)
         elif other := overlapping(key, settings.fields):
             self.fault(pointer("fields", other), "field_conflict", f"{other}: the primary key {key!r} cannot also hold an object.")
-        elif len(settings.fields.keys() - {key}) >= MAX_FIELDS:
-            self.fault("/fields", "too_many_fields", f"An index can have {MAX_FIELDS} fields, the primary key included.")
+        elif len(settings.fields.keys() - {key}) >= self.max_fields:
+            most = f"An index can have {self.max_fields} fields (MAX_FIELDS), the primary key included."
+            self.fault("/fields", "too_many_fields", most)
 
 
 # ----------------------------------------------------------------------------------------------------- settings -> JSON

@@ -9,14 +9,14 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from flask import current_app
+from flask import current_app, g
 
 from .config import Settings
 from .engines.base import Engine, SystemStore
 from .exceptions import DocumentNotFound, IndexExists, IndexNotFound, Invalid, VersionConflict
 from .keystore import KeyStore
 from .model import IndexInfo, IndexSettings, Operation, Outcome, Task
-from .query.limits import Limits
+from .query.limits import Limits, limits_for
 from .schema import check_name, parse_settings
 from .search import SearchService
 from .writes import Batch, Documents, write_batch
@@ -29,7 +29,14 @@ class Services:
     system: SystemStore
     keys: KeyStore
     search: SearchService
-    limits: Limits
+
+    @property
+    def limits(self) -> Limits:
+        """What the request being answered is checked against: the settings, and what its key lowers of them."""
+        caller = g.get("flask_httpauth_user")  # auth.known(), which imports this module
+        if caller is None or caller.max_page_size is None:
+            return self.settings.limits
+        return limits_for(self.settings.limits, caller.max_page_size)
 
     # indexes and aliases
 

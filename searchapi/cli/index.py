@@ -59,7 +59,7 @@ def create(name: str, file: BinaryIO | None, primary_key: str | None) -> None:
     if primary_key is not None and isinstance(body, dict):
         body["primary_key"] = primary_key
     with workplace() as w:
-        w.engine.create_index(check_name(name), parse_settings(body))
+        w.engine.create_index(check_name(name), parse_settings(body, max_fields=w.settings.max_fields))
     click.echo(f"Created {name}.")
 
 

@@ -14,6 +14,7 @@ from typing import BinaryIO
 import click
 
 from ..exceptions import IndexNotFound
+from ..keystore import KeyStore, secret_key
 from ..ndjson import ReadLimits, read_documents
 from ..writes import CHUNK_OPERATIONS, REPORTED, Batch
 from .common import Workplace, counted, workplace
@@ -75,14 +76,15 @@ def write_all(w: Workplace, name: str, source: Source, primary_key: str | None, 
     from ..search import SearchService
     from ..services import Services
 
-    services = Services(w.settings, w.engine, w.system, SearchService(w.engine, w.settings.limits), w.settings.limits)
+    keys = KeyStore(secret_key(w.settings), w.system)
+    services = Services(w.settings, w.engine, w.system, keys, SearchService(w.engine, w.settings.limits))
     limits = ReadLimits(w.settings.max_document_bytes, ANY_NUMBER, MAX_JSON_BYTES)
     items = islice(read_documents(source, source.content_type, limits), first, None)
     whole, done = Batch(), first
     try:
         with progress_bar(source) as bar:
             while chunk := list(islice(items, CHUNK_OPERATIONS)):
-                written = services.write_many(name, "put", chunk, primary_key)
+                written = services.write_many(name, "put", chunk, primary_key, may_create=True)
                 merge(whole, written)
                 if uid := uid_of(w, name):
                     done = chunk[-1][0] + 1

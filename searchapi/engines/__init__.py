@@ -17,5 +17,5 @@ def open_engine(settings: Settings) -> tuple[Engine, SystemStore]:
         raise Invalid.at("ENGINE_URL", "unknown_engine", f"ENGINE_URL: expected embedded:, got {settings.engine_url!r}.")
     from .embedded import EmbeddedEngine
 
-    engine = EmbeddedEngine(settings.data_dir)
+    engine = EmbeddedEngine(settings.data_dir, limits=settings.document_limits)
     return engine, engine.system

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +14,7 @@ class Limits:
     max_filter_depth: parentheses and NOTs inside each other.
     max_filter_nodes: conditions + NOT, AND and OR nodes of a filter.
     max_page:         cap on limit + offset; beyond it a cursor goes on.
+    max_page_size:    cap on limit; page_size_cap says whose it is.
     """
 
     max_query_length: int = 1000
@@ -26,6 +28,8 @@ class Limits:
     max_facet_ranges: int = 50
     max_sort_fields: int = 5
     max_page: int = 1000
+    max_page_size: int = 1000
+    page_size_cap: str = "MAX_PAGE_SIZE"
     default_limit: int = 20
     max_snippet_length: int = 2000
     default_timeout_ms: int = 1000
@@ -33,5 +37,17 @@ class Limits:
     default_suggestions: int = 8
     max_suggestions: int = 50
 
+    @property
+    def default_page_size(self) -> int:
+        return min(self.default_limit, self.max_page_size, self.max_page)
+
 
 DEFAULT_LIMITS = Limits()
+
+
+@lru_cache(maxsize=256)
+def limits_for(limits: Limits, max_page_size: int) -> Limits:
+    """The limits of a key that has its own `max_page_size`, which can only lower the server's."""
+    if max_page_size >= limits.max_page_size:
+        return limits
+    return replace(limits, max_page_size=max_page_size, page_size_cap="max_page_size of this key")

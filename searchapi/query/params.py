@@ -124,7 +124,8 @@ def _unsortable(name: str, info: IndexInfo) -> tuple[str, str] | None:
 
 def _page(reader: Reader, limits: Limits) -> Page:
     cap = limits.max_page
-    limit = reader.integer("limit", 0, cap, min(limits.default_limit, cap), "MAX_PAGE")
+    size, whose = min((limits.max_page_size, limits.page_size_cap), (cap, "MAX_PAGE"), key=lambda most: most[0])
+    limit = reader.integer("limit", 0, size, limits.default_page_size, whose)
     offset = reader.integer("offset", 0, None, 0)
     if offset and reader.value("cursor") is not None:
         reader.fault(reader.at("offset"), "offset_with_cursor", "offset: a cursor says itself where to go on; leave offset out")

@@ -17,8 +17,6 @@ from ..services import services
 
 bp = Blueprint("documents", __name__, url_prefix="/v1/indexes/<segment:index>")
 
-LONGEST_PAGE = 1000
-
 
 @bp.post("/documents")
 @guard("documents:write", turn="write")
@@ -51,7 +49,8 @@ def _batch(index: str, kind: Literal["put", "patch"], given: dict[str, str]) -> 
 def list_documents(index: str) -> Response:
     """A page, in the order of ids; `cursor` is the last id of the page before."""
     given, s = parameters("limit", "cursor"), services()
-    limit = number(given, "limit", s.limits.default_limit, 1, LONGEST_PAGE)
+    limits = s.limits
+    limit = number(given, "limit", limits.default_page_size, 1, limits.max_page_size, limits.page_size_cap)
     found = list(s.engine.scan(s.info(index).name, given.get("cursor"), limit + 1))
     following = None
     if len(found) > limit:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from ... import documents
-from ...exceptions import DocumentNotFound, Invalid, SearchAPIError, VersionConflict
+from ...exceptions import DocumentNotFound, Invalid, SearchAPIError, TooLarge, VersionConflict
 from ...model import Field, Operation, Outcome
 from .state import State, last_seq, now_ms, resolved
 
@@ -24,8 +24,9 @@ INSERT = "INSERT OR REPLACE INTO documents(seq, id, version, written_ms, body) V
 class Batch:
     """The operations of one transaction as they are applied, one after another."""
 
-    def __init__(self, connection: sqlite3.Connection, state: State):
+    def __init__(self, connection: sqlite3.Connection, state: State, limits: documents.DocumentLimits):
         self.connection = connection
+        self.limits = limits
         self.settings = state.settings
         self.fields = dict(state.fields)
         self.changed_fields: dict[str, Field] = {}
@@ -51,6 +52,9 @@ class Batch:
             document = self._merged(op, row[1] if exists else None)
             self._check(document)
             body = orjson.dumps(document)
+            if op.kind == "patch" and len(body) > self.limits.max_document_bytes:
+                most = f"With this change the document would have {len(body):,} bytes; the most is"
+                raise TooLarge(f"{most} {self.limits.max_document_bytes:,} (MAX_DOCUMENT_BYTES).", code="document_too_large")
         version = self._store(op, body)
         self.count += (body is not None) - exists
         return Outcome(op.position, op.id, version=version, created=body is not None and not exists)
@@ -69,7 +73,7 @@ class Batch:
         return merged
 
     def _check(self, document: Any) -> None:
-        changed = documents.check(document, self.settings, self.fields)
+        changed = documents.check(document, self.settings, self.fields, self.limits)
         if changed:
             changed = {name: resolved(f, self.settings) for name, f in changed.items()}
             self.fields.update(changed)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tantivy import Query as TQuery
 
+from ...documents import DEFAULT_LIMITS, DocumentLimits
 from ...exceptions import EngineError, EngineUnavailable, IndexNotFound, SearchAPIError
 from ...model import (
     Document,
@@ -52,8 +53,9 @@ POLL = 0.01  # seconds between looks at what the indexer has published
 class EmbeddedEngine:
     capabilities = Capabilities(engine="embedded")
 
-    def __init__(self, data_dir: Path, system: SystemDatabase | None = None):
+    def __init__(self, data_dir: Path, system: SystemDatabase | None = None, limits: DocumentLimits = DEFAULT_LIMITS):
         self.data_dir = Path(data_dir)
+        self.limits = limits
         self.connections = Connections()
         self.system = system or SystemDatabase(self.data_dir, self.connections)
         self._stores: dict[str, Store] = {}
@@ -281,7 +283,7 @@ class EmbeddedEngine:
     def _open(self, uid: str) -> Store:
         store = self._stores.get(uid)
         if store is None:
-            store = self._stores[uid] = Store(self.system.folder(uid), self.connections)
+            store = self._stores[uid] = Store(self.system.folder(uid), self.connections, self.limits)
         return store
 
     def _info(self, name: str, uid: str, created: str, store: Store) -> IndexInfo:

@@ -24,6 +24,7 @@ from pathlib import Path
 import orjson
 
 from ... import documents, schema
+from ...documents import DocumentLimits
 from ...exceptions import DocumentNotFound, Fault, Invalid
 from ...model import Document, Field, IndexSettings, Operation, WriteResult
 from . import generation
@@ -75,8 +76,9 @@ class FileStamp:
 class Store:
     """documents.db of one index. Methods raise ours, never sqlite3's errors."""
 
-    def __init__(self, folder: Path, connections: Connections):
+    def __init__(self, folder: Path, connections: Connections, limits: DocumentLimits = documents.DEFAULT_LIMITS):
         self.folder = folder
+        self.limits = limits
         self.path = folder / "documents.db"
         self._connections = connections
         self._seen = threading.local()  # .value: this thread's (what it saw of the file, State)
@@ -203,7 +205,7 @@ class Store:
         """Each operation wholly or not at all, all in one transaction."""
         with self._writing() as connection:
             state = self.state()
-            batch = Batch(connection, state)
+            batch = Batch(connection, state, self.limits)
             outcomes = tuple(batch.apply(operation) for operation in operations)
             if batch.changed_fields:
                 save_fields(connection, state, batch.fields, batch.changed_fields)
@@ -263,6 +265,10 @@ class Store:
         fields = {
             name: replace(f, array=f.array or (name in state.fields and state.fields[name].array)) for name, f in fields.items()
         }
+        most = self.limits.max_fields
+        if len(fields) > max(most, len(state.fields)):
+            detail = f"With the {len(kept)} that its documents have, the index would have {len(fields)} fields; the most is {most}"
+            raise Invalid.at("/fields", "too_many_fields", f"{detail} (MAX_FIELDS).")
         retyped = [name for name, f in state.fields.items() if fields[name].type != f.type]
         if retyped:
             self._check_documents(replace(settings, dynamic=True), fields)
