@@ -17,14 +17,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from tests.keys import admin_key, bearer
+
 PATIENCE = 120.0  # seconds for what must come about by itself: generous, the machine may be crowded
 CHECKOUT = Path(__file__).resolve().parents[2]
 OTHER_FORMAT = "other"  # what the second release calls its generations
+UNLIMITED = {"RATE_LIMIT_PER_KEY": "off", "RATE_LIMIT_PER_IP": "off"}  # clients here ask as fast as they can
 
 # A release whose generations have another format: the same code with the constant changed.
 _OTHER_INDEXER = f"""
@@ -111,7 +115,18 @@ class Site:
         self.port = free_port()
         self.processes: list[Process] = []
         self._clients: list[Client] = []
-        self._environment = {"DATA_DIR": str(data), "PORT": str(self.port), "ENVIRONMENT": "development", **environment}
+        self._environment = {
+            "DATA_DIR": str(data),
+            "PORT": str(self.port),
+            "ENVIRONMENT": "development",
+            **UNLIMITED,
+            **environment,
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """One that may do everything, made when a client first needs it."""
+        return admin_key(self.data)
 
     def __enter__(self) -> Site:
         return self
@@ -148,7 +163,7 @@ class Site:
         return server
 
     def client(self) -> Client:
-        self._clients.append(Client(self.port))
+        self._clients.append(Client(self.port, self.key))
         return self._clients[-1]
 
     def lock_holders(self) -> set[int]:
@@ -175,15 +190,16 @@ class Answer:
 class Client:
     """One keep-alive connection. A broken one answers None and is opened anew."""
 
-    def __init__(self, port: int):
+    def __init__(self, port: int, key: str):
         self._port = port
+        self._headers = bearer(key)
         self._connection: http.client.HTTPConnection | None = None
 
     def ask(self, method: str, path: str, body: Any = None) -> Answer | None:
         try:
             if self._connection is None:
                 self._connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
-            headers = {"Content-Type": "application/json"} if body is not None else {}
+            headers = self._headers | ({"Content-Type": "application/json"} if body is not None else {})
             self._connection.request(method, path, orjson.dumps(body) if body is not None else None, headers)
             response = self._connection.getresponse()
             raw = response.read()
