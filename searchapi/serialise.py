@@ -18,6 +18,7 @@ from .model import (
     FacetResult,
     IndexInfo,
     IndexStats,
+    Key,
     Marked,
     SearchAnswer,
     SearchRequest,
@@ -79,6 +80,28 @@ def batch(result: Batch) -> dict[str, Any]:
 
 def task(record: Task) -> dict[str, Any]:
     return asdict(record)
+
+
+_OF_A_KEY = (
+    "id",
+    "description",
+    "scopes",
+    "indexes",
+    "created_at",
+    "expires_at",
+    "last_used_at",
+    "revoked_at",
+    "rate_limit",
+    "rate_limit_per_ip",
+    "max_page_size",
+    "previous_until",
+    "epoch",
+)
+
+
+def key(record: Key) -> dict[str, Any]:
+    """Named one by one, so that no digest ever leaves."""
+    return {name: getattr(record, name) for name in _OF_A_KEY}
 
 
 def page(documents: list[Document], following: str | None) -> dict[str, Any]:

@@ -27,6 +27,10 @@ WITHOUT_FLASK = (
     "writes",
     "config",
     "keystore",
+    "keytext",
+    "keyinput",
+    "lastuse",
+    "secretkey",
 )
 MODULES = sorted(
     ".".join(("searchapi", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
