@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
+from typing import Any
 
 from flask import Flask, Request
 from flask.sessions import NullSession, SessionInterface
 
-from . import auth, config, guard, incoming, logs, problems, routes
+from . import address, auth, config, cors, guard, incoming, logs, problems, ratelimit, routes
 from .config import Settings
 from .engines import open_engine
 from .engines.base import Engine, SystemStore
@@ -26,7 +28,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None, s
     if engine is None or system is None:
         engine, system = open_engine(settings)
 
-    app = Flask("searchapi", static_folder=None, template_folder=None)
+    app = Application("searchapi", static_folder=None, template_folder=None)
     app.session_interface = NoSessions()
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     keys = KeyStore(secret_key(settings), system)
@@ -34,13 +36,22 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None, s
 
     logs.configure(settings)
     incoming.init_app(app)
+    address.init_app(app, settings.proxy_hops)
     register_routes(app)
     guard.init_app(app)
     problems.init_app(app)
     # What happens before a request is answered, in this order; what happens after it, in the reverse.
+    cors.init_app(app, settings)
     logs.init_app(app, settings)
-    auth.init_app(app)
+    auth.init_app(app, on_refusal=ratelimit.refused)
+    ratelimit.init_app(app, settings)
     return app
+
+
+class Application(Flask):
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Nothing here is a coroutine; Flask would look at each function again with every request."""
+        return func
 
 
 class NoSessions(SessionInterface):

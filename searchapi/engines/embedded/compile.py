@@ -7,7 +7,7 @@ of a query by their sum. Filters and exclusions never score.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 from tantivy import FieldType, Occur
 from tantivy import Query as TQuery
@@ -15,7 +15,7 @@ from tantivy import Query as TQuery
 from ... import model
 from ...analysis import stem
 from ...model import AllOf, AnyOf, Match, Near, Node, Term
-from .generation import KEYWORD_LENGTH, indexed_value
+from .generation import KEYWORD_LENGTH, Column, indexed_value
 from .index import Snapshot
 
 STEM_WEIGHT = 0.8  # of a stem beside the word as it stands, so that the same form ranks first
@@ -29,23 +29,13 @@ _REGEX_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$#&\-~/<>@\"]")
 _term_query, _boost_query = TQuery.term_query, TQuery.boost_query
 
 
-class Column(NamedTuple):
-    """One text field: the tantivy fields of its words and stems (None for language "none"), and the weight of a match there."""
-
-    words: str
-    stems: str | None
-    language: str
-    weight: float
-
-
 class Compiler:
     def __init__(self, snapshot: Snapshot):
         self.opened = snapshot.opened
         self.schema = snapshot.schema
+        self.placement = snapshot.placement
         self.slots = snapshot.placement.slots
-        self.layout = snapshot.placement.layout
         self.boost_power = 1.0
-        self._known: dict[tuple[str, ...], list[Column]] = {}
         self._compiled: dict[int, TQuery] = {}  # by the identity of nodes that the match keeps alive
 
     # ------------------------------------------------------------------------------------------------------ the whole
@@ -66,7 +56,6 @@ class Compiler:
 
     def _match(self, match: Match) -> list[tuple[Occur, TQuery]]:
         self.boost_power = match.boost_power
-        self._known.clear()
         self._compiled.clear()
         clauses = [self.node(node) for node in match.clauses]
         if match.any_clause and len(clauses) > 1:
@@ -94,9 +83,9 @@ class Compiler:
             return leaves[0]
         if not leaves:
             return TQuery.empty_query()
-        return TQuery.disjunction_max_query(leaves, 0.0 if isinstance(node, Near) else TIE_BREAKER)
+        return TQuery.disjunction_max_query(list(leaves), 0.0 if isinstance(node, Near) else TIE_BREAKER)
 
-    def _leaves(self, node: Node) -> list[TQuery]:
+    def _leaves(self, node: Node) -> Sequence[TQuery]:
         """What a dis_max is over; a nested AnyOf joins its parent's."""
         if isinstance(node, Term):
             return self._term(node)
@@ -106,32 +95,28 @@ class Compiler:
             return [leaf for child in node.nodes for leaf in self._leaves(child)]
         return [self.node(node)]
 
-    def _columns(self, fields: tuple[str, ...]) -> list[Column]:
-        """Where the words of these text fields are; those that this generation does not hold yet have nothing to match."""
-        columns = self._known.get(fields)
-        if columns is None:
-            columns = self._known[fields] = []
-            for name in fields:
-                slots = self.slots.get(name)
-                if slots is not None and slots.text is not None:
-                    language, weight = self.layout.text[slots.text], slots.field.boost**self.boost_power
-                    stems = f"s{slots.text}" if language != "none" else None
-                    columns.append(Column(f"t{slots.text}", stems, language, weight))
-        return columns
+    def _term(self, term: Term) -> tuple[TQuery, ...]:
+        """Made once for a word, as long as neither the index nor the weights of its fields change."""
+        columns = self.placement.columns(term.fields, self.boost_power)
+        return self.opened.compiled(columns, (term.word, term.weight, term.stem), lambda: tuple(self._forms(term, columns)))
 
-    def _term(self, term: Term) -> list[TQuery]:
-        found, schema, word, holds = [], self.schema, term.word, self._holds
-        for column in self._columns(term.fields):
+    def _forms(self, term: Term, columns: tuple[Column, ...]) -> Iterator[TQuery]:
+        schema, word, holds = self.schema, term.word, self._holds
+        for column in columns:
             weight = term.weight * column.weight
             if holds(column.words, word):
-                found.append(boosted(_term_query(schema, column.words, word, "freq"), weight))
+                yield boosted(_term_query(schema, column.words, word, "freq"), weight)
             if term.stem and column.stems is not None and holds(column.stems, stemmed := stem(word, column.language)):
-                found.append(boosted(_term_query(schema, column.stems, stemmed, "freq"), weight * STEM_WEIGHT))
-        return found
+                yield boosted(_term_query(schema, column.stems, stemmed, "freq"), weight * STEM_WEIGHT)
 
-    def _near(self, near: Near) -> list[TQuery]:
-        found = []
-        for column in self._columns(near.fields):
+    def _near(self, near: Near) -> tuple[TQuery, ...]:
+        columns = self.placement.columns(near.fields, self.boost_power)
+        return self.opened.compiled(
+            columns, (near.words, near.slop, near.weight, near.stem), lambda: tuple(self._neighbours(near, columns))
+        )
+
+    def _neighbours(self, near: Near, columns: tuple[Column, ...]) -> Iterator[TQuery]:
+        for column in columns:
             stemmed = near.stem and column.stems is not None
             words = [stem(word, column.language) for word in near.words] if stemmed else list(near.words)
             name = column.stems if stemmed else column.words
@@ -141,8 +126,7 @@ class Compiler:
                 query = _term_query(self.schema, name, words[0], "freq")
             else:
                 query = TQuery.phrase_query(self.schema, name, words, near.slop)
-            found.append(boosted(query, near.weight * column.weight))
-        return found
+            yield boosted(query, near.weight * column.weight)
 
     def _holds(self, name: str, word: str) -> bool:
         """Whether a tantivy field holds a word at all: asking, and remembering, costs less than looking for it in every segment."""

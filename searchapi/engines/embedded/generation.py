@@ -19,7 +19,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import tantivy
@@ -34,6 +34,7 @@ KEYWORD_LENGTH = 200  # code points of a keyword kept in the index as they stand
 
 REACHED = "reached.json"
 WORDS = "words"
+COLUMNS = 200  # sets of fields whose places are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +80,38 @@ class Slots:
         return f"f{self.float}" if kind == "float" else f"i{self.integer}"
 
 
+class Column(NamedTuple):
+    """One text field: the tantivy fields of its words and stems (None for language "none"), and the weight of a match there."""
+
+    words: str
+    stems: str | None
+    language: str
+    weight: float
+
+
 @dataclass(frozen=True)
 class Placement:
     """A generation's fields and their slots, by field name."""
 
     layout: Layout
     slots: Mapping[str, Slots] = field(default_factory=dict)
+    _columns: dict[tuple, tuple[Column, ...]] = field(default_factory=dict, repr=False, compare=False)
+
+    def columns(self, fields: tuple[str, ...], boost_power: float) -> tuple[Column, ...]:
+        """Where the words of these text fields are; those that this generation does not hold yet have nothing to match.
+        The same tuple for the same question, as long as the placement lives."""
+        known = self._columns.get((fields, boost_power))
+        if known is None:
+            if len(self._columns) >= COLUMNS:
+                self._columns.clear()
+            found = ((self.slots[name].text, self.slots[name].field.boost) for name in fields if name in self.slots)
+            known = self._columns[fields, boost_power] = tuple(
+                Column(f"t{slot}", f"s{slot}" if language != "none" else None, language, boost**boost_power)
+                for slot, boost in found
+                if slot is not None
+                for language in (self.layout.text[slot],)
+            )
+        return known
 
     def place(self, fields: Iterable[Field]) -> Placement | None:
         """With these fields added or updated; None where no spare slot of the right kind is left or a slot would have to be

@@ -19,18 +19,21 @@ from .generation import REACHED, Layout, Placement, open_index, open_words, read
 from .integrity import opening_fault
 
 LEARNED = 20_000  # answers about words kept for one moment of a generation
+COMPILED = 2_000  # queries of words and neighbours, of some 2 kB each
 OPEN_READERS = 32  # generations; each holds mapped files and a watcher thread
 
 
 class Opened:
-    """The searchers of one moment of a generation. learned: what was asked about its words, for as long as they are these."""
+    """The searchers of one moment of a generation. learned: what was asked about its words, for as long as they are these.
+    queries: the queries that were made for them."""
 
-    __slots__ = ("learned", "searcher", "words")
+    __slots__ = ("learned", "queries", "searcher", "words")
 
     def __init__(self, searcher: tantivy.Searcher, words: tantivy.Searcher):
         self.searcher = searcher
         self.words = words
         self.learned: dict[tuple, Any] = {}
+        self.queries: dict[tuple, tuple[tuple, tuple]] = {}
 
     def recall(self, question: tuple, answer: Callable[[], Any]) -> Any:
         """The answer as it was given before, else a new one: people ask about the same words again and again."""
@@ -40,6 +43,16 @@ class Opened:
                 self.learned.clear()
             known = self.learned[question] = answer()
         return known
+
+    def compiled(self, columns: tuple, question: tuple, make: Callable[[], tuple]) -> tuple:
+        """What `make` made for the very same columns before, else made anew. Their identity is asked for, because a comparison
+        would cost as much as is gained; the answer keeps them alive, so that no others can have it."""
+        known = self.queries.get((id(columns), question))
+        if known is None:
+            if len(self.queries) >= COMPILED:
+                self.queries.clear()
+            known = self.queries[id(columns), question] = (columns, make())
+        return known[1]
 
     def frequency(self, name: str, word: str) -> int:
         """Documents that hold the word in a tantivy field."""
