@@ -14,8 +14,9 @@ from typing import BinaryIO
 import click
 
 from ..exceptions import IndexNotFound
-from ..keystore import KeyStore, secret_key
+from ..keystore import KeyStore
 from ..ndjson import ReadLimits, read_documents
+from ..secretkey import secret_key
 from ..writes import CHUNK_OPERATIONS, REPORTED, Batch
 from .common import Workplace, counted, workplace
 from .reading import Source
