@@ -55,7 +55,7 @@ class _Reader:
         """A list of at least one string, without what is repeated in it. `one` looks at each."""
         if not isinstance(value, list) or not 1 <= len(value) <= most:
             got = f"one of {len(value)}" if isinstance(value, list) else shown(value)
-            self.fault(at, "wrong_type", f"Expected a list of 1 to {most}, as {example}; got {got}.")
+            self.fault(at, "wrong_type", f"{at[1:]} must be a list of 1 to {most}, as {example}, not {got}.")
             return ()
         for i, item in enumerate(value):
             one(f"{at}/{i}", item)
@@ -76,9 +76,8 @@ class _Reader:
                 if pattern != "*":
                     check_name(pattern.removesuffix("*") if isinstance(pattern, str) else pattern)
             except Invalid:
-                rule = "the name of an index or alias, or how such names begin and a *: books, books-*, *"
-                names = "Names hold lowercase letters, digits, _ and -."
-                self.fault(at, "invalid_pattern", f"Expected {rule}. {names} Got {shown(pattern)}.")
+                rule = "the name of an index or alias (lowercase letters, digits, _, -), or its beginning and a *"
+                self.fault(at, "invalid_pattern", f"Expected {rule}: books, books-*, *; got {shown(pattern)}.")
 
         return self.several(at, value, MAX_INDEXES, '["books", "films-*"]', one)
 
@@ -90,10 +89,10 @@ class _Reader:
                 raise ValueError
             found = moment(parse_date(value))
         except ValueError:
-            self.fault(at, "wrong_value", f"Expected an RFC 3339 time, as 2027-01-31T00:00:00Z; got {shown(value)}.")
+            self.fault(at, "wrong_value", f"expires_at must be an RFC 3339 time, as 2027-01-31T00:00:00Z, not {shown(value)}.")
             return None
         if found <= self.now:
-            self.fault(at, "out_of_range", f"{value} has passed already: it is {self.now} now.")
+            self.fault(at, "out_of_range", f"expires_at, {value}, has passed: it is {self.now} now.")
         return found
 
     def rate(self, at: str, value: Any) -> str | None:
@@ -102,11 +101,11 @@ class _Reader:
         try:
             return rate(value if isinstance(value, str) else "")
         except ValueError as error:
-            self.fault(at, "wrong_value", f"Expected {error}; got {shown(value)}.")
+            self.fault(at, "wrong_value", f"{at[1:]} must be {error}, not {shown(value)}.")
 
     def max_page_size(self, at: str, value: Any) -> int | None:
         if value is not None and (type(value) is not int or not 1 <= value <= MAX_PAGE_SIZE):
-            self.fault(at, "out_of_range", f"Expected a whole number from 1 to {MAX_PAGE_SIZE}; got {shown(value)}.")
+            self.fault(at, "out_of_range", f"max_page_size must be a whole number from 1 to {MAX_PAGE_SIZE}, not {shown(value)}.")
         return value
 
 

@@ -9,7 +9,7 @@ import click
 from .. import __version__
 from ..config import SettingsError
 from ..exceptions import SearchAPIError
-from . import check, index, indexer, rebuild, run, search, transfer
+from . import check, index, indexer, keys, rebuild, run, search, transfer
 from .common import one_line
 
 PROGRAM = "python -m searchapi"
@@ -26,6 +26,7 @@ for command in (
     indexer.indexer,
     check.check,
     index.index,
+    keys.keys,
     transfer.import_,
     transfer.export,
     search.search,
