@@ -46,6 +46,16 @@ def note(**facts: Any) -> None:
     request.environ[_NOTES].update(facts)
 
 
+def noted(environ: dict[str, Any], name: str) -> Any:
+    """What was noted so of a request; None where it was not."""
+    return environ[_NOTES].get(name)
+
+
+def started(environ: dict[str, Any]) -> float:
+    """When the request came to us, by perf_counter()."""
+    return environ[_START]
+
+
 # --------------------------------------------------------------------------------------------------------- lines
 
 
