@@ -118,3 +118,15 @@ def test_no_engine_is_asked_who_it_is():
     for path in sorted(PACKAGE.rglob("*.py")):
         if "engines" not in path.parts:
             assert "isinstance(engine" not in path.read_text(), path
+
+
+def test_nothing_fetches_addresses():
+    """What answers requests imports no HTTP client: no client can make the server ask another one (OWASP API7)."""
+    clients = {"urllib.request", "http.client", "urllib3", "requests", "httpx", "aiohttp"}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if "cli" not in path.parts:
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom) and not node.level:
+                    names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+                assert not clients & set(names), path
