@@ -112,9 +112,20 @@ class SettingsChange:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexProgress:
+    """documents: acknowledged. seq: of the newest write. indexed_seq: up to which searches see. lag: writes between the two.
+    lag_seconds: age of the oldest unindexed write."""
+
+    documents: int
+    seq: int
+    indexed_seq: int
+    lag: int
+    lag_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class IndexStats:
-    """documents: acknowledged. size_bytes: documents + index on disk. seq: of the newest write. indexed_seq: up to which
-    searches see. lag: writes between the two. lag_seconds: age of the oldest unindexed write."""
+    """Its progress, and size_bytes: documents + index on disk."""
 
     documents: int
     size_bytes: int

@@ -18,6 +18,7 @@ from ..model import (
     Expansion,
     Filter,
     IndexInfo,
+    IndexProgress,
     IndexSettings,
     IndexStats,
     Key,
@@ -76,6 +77,9 @@ class Engine(Protocol):
         Raises Invalid where a field's type would change under documents that do not fit it."""
 
     def stats(self, name: str) -> IndexStats: ...
+    def progress(self, name: str) -> IndexProgress:
+        """The part of the stats that is cheap: asked of many indexes every few seconds, and opens none for searching."""
+
     def rebuild(self, name: str) -> str:
         """Build the index anew from the documents, beside the one that answers; returns at once, with the id of its task."""
 

@@ -24,6 +24,7 @@ from ...model import (
     Expansion,
     Filter,
     IndexInfo,
+    IndexProgress,
     IndexSettings,
     IndexStats,
     Operation,
@@ -113,18 +114,24 @@ class EmbeddedEngine:
 
     def stats(self, name: str) -> IndexStats:
         store = self._store(name)
-        state, seq = store.state(), store.newest_seq()
-        live = state.one("live")
-        indexed = reached_seq(store.folder / live.name, state.uuid) if live else 0
-        lag, lag_seconds = store.lag(indexed)
+        state, done = store.state(), self._progress(store)
         size = sum(path.stat().st_size for path in _files(store.folder))
         fields = {}
         with contextlib.suppress(EngineUnavailable):
             snapshot = self._snapshot(store)
             if snapshot is not None:
                 fields = {name: _holding(snapshot, name) for name in state.fields}
-        documents = store.counters()["documents"]
-        return IndexStats(documents, size, seq, indexed, lag, lag_seconds, state.one("building") is not None, fields)
+        building = state.one("building") is not None
+        return IndexStats(done.documents, size, done.seq, done.indexed_seq, done.lag, done.lag_seconds, building, fields)
+
+    def progress(self, name: str) -> IndexProgress:
+        return self._progress(self._store(name))
+
+    def _progress(self, store: Store) -> IndexProgress:
+        state, seq = store.state(), store.newest_seq()
+        live = state.one("live")
+        indexed = reached_seq(store.folder / live.name, state.uuid) if live else 0
+        return IndexProgress(store.counters()["documents"], seq, indexed, *store.lag(indexed))
 
     # ----------------------------------------------------------------------------------------------------- documents
 
