@@ -89,7 +89,7 @@ def hidden(app):
     """An index that the keys below are not for, with an alias, a task and documents that nothing else holds."""
     admin = API(app.test_client(), app.config["ADMIN_KEY"])
     admin.post("/v1/indexes", json={"name": "hidden"})
-    documents = [{"id": "zyx", "title": "xylophone", "secretfield": "quagga", "year": 1717}]
+    documents = [{"id": "zyx", "title": "xylophone", "secretfield": "quagga", "year": 1717}]  # pragma: allowlist secret
     admin.post("/v1/indexes/hidden/documents?refresh=wait_for", json=documents)
     admin.put("/v1/aliases/curtain", json={"index": "hidden"})
     admin.delete("/v1/indexes/hidden/documents?filter=year=3000")
