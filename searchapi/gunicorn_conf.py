@@ -45,3 +45,9 @@ def post_worker_init(worker) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+
+
+def worker_exit(server, worker) -> None:
+    """What a worker has in memory alone is written before it ends."""
+    if worker.wsgi is not None:
+        worker.wsgi.extensions["searchapi"].keys.close()
