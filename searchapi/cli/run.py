@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import http.client
+import os
+import shlex
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -136,6 +139,17 @@ def announce(where: str, with_demo: bool) -> None:
         for example in EXAMPLES:
             click.echo(f"  curl '{base}/{example}'")
         click.echo()
+    click.echo(f"To write documents of your own, make a key; README.md shows what to do with it:\n\n  {key_command()}\n")
+
+
+def key_command() -> str:
+    """What makes a key for this data folder, as it is typed in the folder where this was started."""
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    folder = os.environ.get("DATA_DIR")
+    settings = f"DATA_DIR={shlex.quote(folder)} " if folder else ""
+    return f"KEY=$({settings}{shlex.quote(str(python))} -m searchapi keys create --admin --quiet)"
 
 
 EXAMPLES = (

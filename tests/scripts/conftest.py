@@ -63,6 +63,7 @@ class Running:
     """A started scripts/run. `said` is what it has printed so far."""
 
     process: subprocess.Popen
+    data_dir: Path
     port: int
     log: Path
     marker: str  # in the environment of every process it starts
@@ -119,7 +120,7 @@ def start(venv: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call
                 env=environment(**values),
                 start_new_session=True,
             )
-        started.append(Running(process, int(values["PORT"]), log, marker))
+        started.append(Running(process, data_dir, int(values["PORT"]), log, marker))
         return started[-1]
 
     yield run

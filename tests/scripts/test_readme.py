@@ -22,10 +22,21 @@ def test_the_readme_has_its_examples():
     assert len(README) >= 5
 
 
-@pytest.mark.parametrize("example", README[1:])
-def test_readme(server, tmp_path, example):
+@pytest.fixture(scope="module")
+def key(server, tmp_path_factory) -> str:
+    """Made as the README says."""
+    [example] = [example for example in README if example.startswith("KEY=")]
+    command = f'{example.replace(".venv/bin/python", sys.executable)}echo "$KEY"'
+    settings = environment(DATA_DIR=server.data_dir, PYTHONPATH=CHECKOUT)
+    done = subprocess.run(["sh", "-e", "-c", command], env=settings, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("example", [example for example in README[1:] if "curl " in example])
+def test_readme(server, key, tmp_path, example):
     """It exits with 0, and what is a search has hits."""
-    answers = shell(example, server.port, tmp_path)
+    answers = shell(example, server.port, tmp_path, KEY=key)
     assert len(answers) == example.count("curl ")
     for answer in answers:
         assert answer.get("hits") or answer.get("accepted"), answer
