@@ -37,6 +37,13 @@ def known() -> Grant | None:
     return g.get("flask_httpauth_user")
 
 
+def offered() -> Grant | None:
+    """What the key that came with the request may do, on a route that everybody may call; None where there came none. Raises
+    NotAuthenticated."""
+    given = bearer.get_auth()
+    return _verify(given.token) if given is not None and given.token else None
+
+
 @bearer.verify_token
 def _verify(token: str) -> Grant:
     found = services().keys.verify(token, datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"))
