@@ -154,7 +154,7 @@ class Operation:
     """One write. kind `put` replaces or creates; `patch` merges into what is there (RFC 7396: null removes a field);
     `delete` removes. `position` is its place in the request, for errors.
 
-    if_match:      the version that must be current, or None.
+    if_match:      the version that must be current, "*" for any (`If-Match: *`: there must be such a document), or None.
     if_none_match: only if there is no such document (`If-None-Match: *`).
     version:       keep this version instead of making one (migration and restore only).
     """
@@ -163,7 +163,7 @@ class Operation:
     id: str
     document: Mapping[str, Any] | None = None
     position: int = 0
-    if_match: int | None = None
+    if_match: int | Literal["*"] | None = None
     if_none_match: bool = False
     version: int | None = None
 
@@ -181,10 +181,20 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """`seq`: searches that have seen it have seen every accepted operation."""
+    """`seq`: searches that have seen it have seen every accepted operation. replayed: it is that of an earlier time (Once)."""
 
     seq: int
     outcomes: tuple[Outcome, ...]
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """What is to be done once, however often it is asked for. key: what names it. fingerprint: of all that it consists of, so that
+    another one under the same key is told from the same one again."""
+
+    key: str
+    fingerprint: bytes
 
 
 # ---------------------------------------------------------------------------------------------------------- filters

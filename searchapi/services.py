@@ -13,13 +13,13 @@ from flask import current_app, g
 
 from .config import Settings
 from .engines.base import Engine, SystemStore
-from .exceptions import DocumentNotFound, IndexExists, IndexNotFound, Invalid, VersionConflict
+from .exceptions import IndexExists, IndexNotFound, Invalid
 from .keystore import KeyStore
-from .model import IndexInfo, IndexSettings, Operation, Outcome, Task
+from .model import IndexInfo, IndexSettings, Once, Operation, Task, WriteResult
 from .query.limits import Limits, limits_for
 from .schema import check_name, parse_settings
 from .search import SearchService
-from .writes import Batch, Documents, write_batch
+from .writes import Batch, Documents, part, write_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +57,18 @@ class Services:
 
     # documents
 
-    def write_one(self, name: str, operation: Operation) -> tuple[Outcome, int]:
-        """The outcome of one accepted operation, and its seq. Raises what refused it."""
-        result = self.engine.write(name, [operation])
-        outcome = result.outcomes[0]
-        if outcome.error is not None:
-            raise outcome.error
-        return outcome, result.seq
-
-    def current_version(self, name: str, id: str) -> int:
-        """The version that `If-Match: *` stands for. Raises VersionConflict where there is no such document."""
-        try:
-            return self.engine.get(name, id).version
-        except DocumentNotFound:
-            raise VersionConflict(f"There is no document {id!r}.") from None
+    def write_one(self, name: str, operation: Operation, once: Once | None = None) -> WriteResult:
+        """The result of one operation, which its outcome may say was refused. once: of the request."""
+        return self.engine.write(name, [operation], once and part(once, 0, [operation], 1))
 
     def write_many(
-        self, name: str, kind: Literal["put", "patch"], items: Documents, primary_key: str | None, may_create: bool
+        self,
+        name: str,
+        kind: Literal["put", "patch"],
+        items: Documents,
+        primary_key: str | None,
+        may_create: bool,
+        once: Once | None = None,
     ) -> Batch:
         """Write a batch. Puts create the index where it is missing, once a document can be written, with `primary_key` or `id`."""
         asked, name = name, self.system.resolve(name)
@@ -84,10 +79,10 @@ class Services:
                 raise IndexNotFound(asked) from None
             settings = parse_settings({"primary_key": primary_key or "id"})
             check_name(name)
-            return write_batch(self.engine, name, kind, items, settings.primary_key, lambda: self._ensure(name, settings))
+            return write_batch(self.engine, name, kind, items, settings.primary_key, lambda: self._ensure(name, settings), once)
         if primary_key not in (None, known):
             raise Invalid.at("primary_key", "other_primary_key", f"The primary key of {asked!r} is {known!r}, not {primary_key!r}.")
-        return write_batch(self.engine, name, kind, items, known)
+        return write_batch(self.engine, name, kind, items, known, once=once)
 
     def _ensure(self, name: str, settings: IndexSettings) -> None:
         try:

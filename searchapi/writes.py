@@ -1,11 +1,16 @@
 """Writing many documents: in chunks, so that memory stays bounded however long the request is. No Flask.
 
 Each chunk is one transaction of the engine. A document that is refused leaves the others of its batch alone.
+
+What is written under an Idempotency-Key is recorded chunk by chunk, each in the transaction that writes it. So a batch that was cut
+off and is sent again replays the chunks that were done and goes on with the rest. The last chunk is known to be the last when it
+is written, and its fingerprint says so: neither a longer batch nor a shorter one passes for the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,7 +19,7 @@ import orjson
 from .documents import document_id
 from .engines.base import Engine
 from .exceptions import Fault, Invalid, SearchAPIError
-from .model import Operation
+from .model import Once, Operation
 
 CHUNK_OPERATIONS = 1000
 CHUNK_BYTES = 4 << 20
@@ -35,12 +40,15 @@ class Refused:
 
 @dataclass(slots=True)
 class Batch:
-    """What became of a batch. seq: of the last chunk, None where nothing was accepted. refused counts more than errors lists."""
+    """What became of a batch. seq: of the last chunk, None where nothing was accepted. refused counts more than errors lists.
+    read: documents that the request had, so far. replayed: all that was written had been written before, under the same key."""
 
     accepted: int = 0
     refused: int = 0
     errors: list[Refused] = field(default_factory=list)
     seq: int | None = None
+    read: int = 0
+    replayed: bool = False
 
     def refuse(self, position: int, id: str | None, faults: Iterable[Fault], prefix: str = "") -> None:
         for fault in faults:
@@ -56,17 +64,19 @@ def write_batch(
     items: Documents,
     primary_key: str,
     before: Callable[[], None] = lambda: None,
+    once: Once | None = None,
 ) -> Batch:
-    """Write the items in order. `before` is called once, before the first write.
+    """Write the items in order. `before` is called once, before the first write. once: of the whole request.
 
     Raises what the engine or the reading of items raises; its detail then says how many documents were accepted before.
     """
     batch = Batch()
     try:
-        for chunk in _chunks(_operations(items, kind, primary_key, batch)):
-            if batch.seq is None:
+        for number, (chunk, last) in enumerate(_chunks(_operations(items, kind, primary_key, batch))):
+            if number == 0:
                 before()
-            result = engine.write(name, chunk)
+            result = engine.write(name, chunk, once and part(once, number, chunk, batch.read if last else None))
+            batch.replayed = result.replayed and (batch.replayed or number == 0)
             for outcome in result.outcomes:
                 if outcome.error is None:
                     batch.accepted += 1
@@ -85,12 +95,23 @@ def write_batch(
     return batch
 
 
+def part(once: Once, number: int, operations: Sequence[Operation], end: int | None) -> Once:
+    """Of the part with this number of a request, from 0. end: how many documents the request had in all, where this is its last
+    part. Conditions are in the request's own fingerprint: as they were sent, not as they are understood."""
+    digest = hashlib.blake2b(once.fingerprint, digest_size=16)
+    for o in operations:
+        digest.update(orjson.dumps((o.kind, o.id, o.position, o.document)))
+    digest.update(b"goes on" if end is None else b"ends at %d" % end)
+    return Once(f"{once.key}/{number}", digest.digest())
+
+
 def _faults(error: SearchAPIError) -> tuple[Fault, ...]:
     return error.errors or (Fault("", error.code, error.detail),)
 
 
 def _operations(items: Documents, kind: Literal["put", "patch"], primary_key: str, batch: Batch) -> Iterator[Operation]:
     for position, document in items:
+        batch.read = position + 1
         if isinstance(document, Fault):
             batch.refuse(position, None, (document,))
             continue
@@ -102,14 +123,15 @@ def _operations(items: Documents, kind: Literal["put", "patch"], primary_key: st
         yield Operation(kind, id, document, position)
 
 
-def _chunks(operations: Iterable[Operation]) -> Iterator[list[Operation]]:
+def _chunks(operations: Iterable[Operation]) -> Iterator[tuple[list[Operation], bool]]:
+    """(chunk, whether it is the last)."""
     chunk: list[Operation] = []
     size = 0
     for operation in operations:
+        if len(chunk) >= CHUNK_OPERATIONS or size >= CHUNK_BYTES:
+            yield chunk, False
+            chunk, size = [], 0
         chunk.append(operation)
         size += len(orjson.dumps(operation.document))
-        if len(chunk) >= CHUNK_OPERATIONS or size >= CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
     if chunk:
-        yield chunk
+        yield chunk, True

@@ -22,4 +22,4 @@ def indexer() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    Indexer(settings.data_dir).run(stop)
+    Indexer(settings.data_dir, settings.idempotency_hours).run(stop)

@@ -1,6 +1,6 @@
 """The engine port: what an engine must offer. It speaks `model` only: no DSL, no request, no HTTP status.
 
-Two small ports. `Engine` holds documents and searches them; `SystemStore` holds aliases, keys and tasks.
+Two small ports. `Engine` holds documents and searches them; `SystemStore` holds aliases, keys, tasks and claims.
 An engine may assume that every Query and Operation it gets is valid for the index, with one exception: types of documents are
 checked inside its write transaction, by `documents.py`, because another process may have inferred a field meanwhile.
 """
@@ -22,6 +22,7 @@ from ..model import (
     IndexSettings,
     IndexStats,
     Key,
+    Once,
     Operation,
     Query,
     Result,
@@ -84,9 +85,13 @@ class Engine(Protocol):
         """Build the index anew from the documents, beside the one that answers; returns at once, with the id of its task."""
 
     # documents
-    def write(self, name: str, operations: Sequence[Operation]) -> WriteResult:
+    def write(self, name: str, operations: Sequence[Operation], once: Once | None = None) -> WriteResult:
         """Apply in order, in one transaction: each operation wholly or not at all, one Outcome each.
-        Raises StorageFull and then nothing was written."""
+        Raises StorageFull and then nothing was written.
+
+        once: its key and fingerprint are kept with the result, in the same transaction. Where they are known, nothing is written
+        and the result is that of then (`replayed`), whatever has happened to the documents since; two at once are one and a
+        replay. Raises IdempotencyReused where the key is known with another fingerprint."""
 
     def get(self, name: str, id: str) -> Document:
         """The newest acknowledged version. Raises DocumentNotFound."""
@@ -117,7 +122,7 @@ class Engine(Protocol):
 
 
 class SystemStore(Protocol):
-    """Aliases, keys and tasks. An alias shares the namespace of indexes."""
+    """Aliases, keys, tasks and claims. An alias shares the namespace of indexes."""
 
     def aliases(self) -> dict[str, str]: ...
     def set_alias(self, alias: str, index: str) -> None: ...
@@ -146,3 +151,17 @@ class SystemStore(Protocol):
     def update_task(self, id: str, **changes) -> None: ...
     def claim_task(self) -> Task | None:
         """Take the oldest queued task, or one left running by a worker that is gone; marks it running."""
+
+    def claim(self, once: Once, holder: str) -> bytes | None:
+        """What `finish` kept for this key, or None: then it is `holder`'s (a random text) to do, and to finish or release.
+        Raises IdempotencyReused where the key was claimed with another fingerprint, IdempotencyUnfinished while another holder is
+        at it. A holder whose process has ended, or who has not finished within a minute, loses the claim to who asks next."""
+
+    def finish(self, key: str, holder: str, answer: bytes) -> None:
+        """Keep the answer. Nothing happens where the holder has lost the claim, here and in `release`."""
+
+    def release(self, key: str, holder: str) -> None:
+        """It was not done: who asks next may."""
+
+    def prune_claims(self, before_ms: int) -> int:
+        """Forget what was claimed before then (milliseconds since 1970), a bounded number at a time. Returns how many."""

@@ -11,6 +11,7 @@ from .. import serialise
 from ..documents import document_id
 from ..exceptions import Invalid
 from ..guard import guard
+from ..idempotency import by_engine, once, told
 from ..incoming import JSON, MERGE_PATCH, document_body, is_current, must_be_new, must_exist, parameters, version_in, waits
 from ..model import Operation
 from ..services import services
@@ -31,6 +32,7 @@ def get_document(index: str, id: str) -> Response:
 
 @bp.put("")
 @guard("documents:write", turn="write")
+@by_engine
 def put_document(index: str, id: str) -> Response:
     """Create or replace."""
     return _write(index, id, "put", document_body(services().settings, JSON))
@@ -38,6 +40,7 @@ def put_document(index: str, id: str) -> Response:
 
 @bp.patch("")
 @guard("documents:write", turn="write")
+@by_engine
 def patch_document(index: str, id: str) -> Response:
     """Merge (RFC 7396): null removes a field."""
     return _write(index, id, "patch", document_body(services().settings, JSON, MERGE_PATCH))
@@ -45,6 +48,7 @@ def patch_document(index: str, id: str) -> Response:
 
 @bp.delete("")
 @guard("documents:write", turn="write")
+@by_engine
 def delete_document(index: str, id: str) -> Response:
     return _write(index, id, "delete", None)
 
@@ -54,12 +58,15 @@ def _write(index: str, id: str, kind: Any, document: dict[str, Any] | None) -> R
     info = s.info(index)
     if document is not None:
         document = _with_id(document, info.settings.primary_key, id)
-    if_match = s.current_version(info.name, id) if must_exist() else version_in("If-Match")
+    if_match = "*" if must_exist() else version_in("If-Match")
     operation = Operation(kind, id, document, if_match=if_match, if_none_match=must_be_new())
-    outcome, seq = s.write_one(info.name, operation)
-    body: dict[str, Any] = {"id": id, "version": outcome.version, "seq": seq}
+    result = told(s.write_one(info.name, operation, once()))
+    outcome = result.outcomes[0]
+    if outcome.error is not None:
+        raise outcome.error
+    body: dict[str, Any] = {"id": id, "version": outcome.version, "seq": result.seq}
     if wait:
-        body["refreshed"] = s.refreshed(info.name, seq)
+        body["refreshed"] = s.refreshed(info.name, result.seq)
     if kind == "delete":
         return serialise.answer(body) if body.get("refreshed") is False else serialise.nothing()
     headers = serialise.etag(outcome.version)

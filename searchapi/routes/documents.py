@@ -11,6 +11,7 @@ from .. import problems, serialise
 from ..auth import grant
 from ..exceptions import Invalid
 from ..guard import guard
+from ..idempotency import by_engine, once, told
 from ..incoming import documents_body, number, parameters, waits
 from ..query.filters import parse_filter
 from ..services import services
@@ -20,6 +21,7 @@ bp = Blueprint("documents", __name__, url_prefix="/v1/indexes/<segment:index>")
 
 @bp.post("/documents")
 @guard("documents:write", turn="write")
+@by_engine
 def put_documents(index: str) -> Response:
     """Upsert a JSON array, one JSON object or NDJSON; the index is created by its first documents."""
     return _batch(index, "put", parameters("refresh", "primary_key"))
@@ -27,6 +29,7 @@ def put_documents(index: str) -> Response:
 
 @bp.patch("/documents")
 @guard("documents:write", turn="write")
+@by_engine
 def patch_documents(index: str) -> Response:
     """Merge each document (RFC 7396) into the one with its id."""
     return _batch(index, "patch", parameters("refresh"))
@@ -35,8 +38,8 @@ def patch_documents(index: str) -> Response:
 def _batch(index: str, kind: Literal["put", "patch"], given: dict[str, str]) -> Response:
     s, wait = services(), waits(given)
     may_create = "indexes:admin" in grant().scopes
-    result = s.write_many(index, kind, documents_body(s.settings), given.get("primary_key"), may_create)
-    body = serialise.batch(result)
+    result = s.write_many(index, kind, documents_body(s.settings), given.get("primary_key"), may_create, once())
+    body = serialise.batch(told(result))
     if result.errors and not result.accepted:
         return problems.refused_batch(body["errors"], result.refused)
     if wait and result.seq is not None:

@@ -92,6 +92,9 @@ class Batch:
 def _check_condition(op: Operation, current: int | None) -> None:
     if op.if_none_match and current is not None:
         raise VersionConflict(f"There is a document with the id {op.id!r} already.")
-    if op.if_match is not None and op.if_match != current:
+    if op.if_match == "*":
+        if current is None:
+            raise VersionConflict(f"There is no document {op.id!r}.")
+    elif op.if_match is not None and op.if_match != current:
         found = "it is not there" if current is None else f"it is at {current}"
         raise VersionConflict(f"Document {op.id!r} is not at version {op.if_match}: {found}.")

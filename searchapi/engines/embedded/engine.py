@@ -27,6 +27,7 @@ from ...model import (
     IndexProgress,
     IndexSettings,
     IndexStats,
+    Once,
     Operation,
     Query,
     Result,
@@ -135,8 +136,8 @@ class EmbeddedEngine:
 
     # ----------------------------------------------------------------------------------------------------- documents
 
-    def write(self, name: str, operations: Sequence[Operation]) -> WriteResult:
-        return self._store(name).write(operations)
+    def write(self, name: str, operations: Sequence[Operation], once: Once | None = None) -> WriteResult:
+        return self._store(name).write(operations, once)
 
     def get(self, name: str, id: str) -> Document:
         return self._store(name).get(id)

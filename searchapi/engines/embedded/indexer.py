@@ -38,7 +38,7 @@ IDLE = 0.02  # seconds between looks where nothing happens; the wait doubles up 
 IDLE_MOST = 0.1
 REST_AFTER = 10.0  # seconds without a write after which a writer is closed
 RETIRED_FOR = 15.0  # seconds a generation that was left stays on disk, for searches that have it open
-HOUSEKEEPING = 5.0  # seconds between looks for tombstones, retired generations and trash
+HOUSEKEEPING = 5.0  # seconds between looks for tombstones, retired generations, idempotency records and trash
 SETTLED = 0.05  # seconds after which another write cannot leave a file's times as they are
 FAILED_WAIT = 30.0  # seconds at most before an index that failed is tried again
 
@@ -46,8 +46,9 @@ FAILED_WAIT = 30.0  # seconds at most before an index that failed is tried again
 class Indexer:
     """Runs until told to stop. `step` does one pass over all indexes; it is all that a test needs."""
 
-    def __init__(self, data_dir: Path):
+    def __init__(self, data_dir: Path, idempotency_hours: float = 24):
         self.data_dir = Path(data_dir)
+        self.remembered_ms = int(idempotency_hours * 3_600_000)  # how long what was done once is remembered
         self.connections = Connections()
         self.system = SystemDatabase(self.data_dir, self.connections)
         self.tasks = TaskWorker(self.data_dir)
@@ -223,10 +224,14 @@ class Indexer:
             shutil.rmtree(self.system.folder(uid), ignore_errors=True)
             if not self.system.folder(uid).exists():
                 self.system.swept(uid)
+        forgotten_ms = int(time.time() * 1000) - self.remembered_ms
+        with contextlib.suppress(SearchAPIError):
+            self.system.prune_claims(forgotten_ms)
         for store in list(self._stores.values()):
             with contextlib.suppress(SearchAPIError, OSError):  # a full or read-only disk: nothing here is urgent
                 self._sweep(store)
                 self._prune(store)
+                store.prune_once(forgotten_ms)
 
     def _rest(self) -> None:
         """Writers that have had nothing to do for a while give their memory back; the next write opens them again."""

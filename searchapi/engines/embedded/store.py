@@ -4,6 +4,7 @@
                  kept generation has passed it
     generations  name, format, state, layout, placement: which tantivy indexes there are, and which one answers
     meta         settings, fields, uuid, counters: one JSON value a key
+    once         what was written once under an Idempotency-Key, and its result: see once.py
 
 Everything that must change together is in this one file, because a transaction over several WAL databases is not
 crash-atomic. `seq` is given inside BEGIN IMMEDIATE, so the order of commits is the order of seq, and whoever tails by seq
@@ -26,8 +27,10 @@ import orjson
 from ... import documents, schema
 from ...documents import DocumentLimits
 from ...exceptions import DocumentNotFound, Fault, Invalid
-from ...model import Document, Field, IndexSettings, Operation, WriteResult
+from ...model import Document, Field, IndexSettings, Once, Operation, WriteResult
+from ..once import packed, unpacked
 from . import generation
+from . import once as records
 from .batch import INSERT, Batch
 from .generation import lay_out
 from .sqlite import Connection, Connections, connect, mapped_errors, seen, transaction
@@ -201,9 +204,11 @@ class Store:
 
     # ------------------------------------------------------------------------------------------------------- writing
 
-    def write(self, operations: Sequence[Operation]) -> WriteResult:
-        """Each operation wholly or not at all, all in one transaction."""
+    def write(self, operations: Sequence[Operation], once: Once | None = None) -> WriteResult:
+        """Each operation wholly or not at all, all in one transaction, and the record of `once` in the same."""
         with self._writing() as connection:
+            if once is not None and (known := records.recorded(connection, once)) is not None:
+                return unpacked(known, operations)
             state = self.state()
             batch = Batch(connection, state, self.limits)
             outcomes = tuple(batch.apply(operation) for operation in operations)
@@ -211,7 +216,10 @@ class Store:
                 save_fields(connection, state, batch.fields, batch.changed_fields)
             if batch.count:
                 set_meta(connection, "documents", get_meta(connection, "documents") + batch.count)
-            return WriteResult(batch.seq, outcomes)
+            result = WriteResult(batch.seq, outcomes)
+            if once is not None:
+                records.record(connection, once, packed(result))
+            return result
 
     def delete_unchanged(self, documents: Sequence[tuple[str, int]]) -> tuple[int, int]:
         """Delete those (id, seq) that nobody has written since. Returns (how many, the seq to wait for)."""
@@ -354,3 +362,11 @@ class Store:
         with mapped_errors("read"):
             row = self.connection.execute("SELECT 1 FROM documents WHERE body IS NULL AND seq <= ? LIMIT 1", (upto,)).fetchone()
         return row is not None
+
+    def prune_once(self, before_ms: int) -> int:
+        """Forget what was written once before then, a bounded number at a time. Returns how many."""
+        with mapped_errors("read"):
+            if not records.outdated(self.connection, "once", before_ms):
+                return 0
+        with self._writing() as connection:
+            return records.prune(connection, "once", before_ms)
