@@ -18,7 +18,7 @@ from flask_httpauth import HTTPTokenAuth
 
 from . import guard, logs
 from .config import LOOPBACK
-from .exceptions import AliasNotFound, IndexNotFound, NotAuthenticated, NotPermitted
+from .exceptions import AliasNotFound, IndexNotFound, NotAuthenticated, NotPermitted, SearchAPIError
 from .keystore import NOBODY, Grant
 from .services import services
 
@@ -67,8 +67,8 @@ def _refused(status: int) -> None:
     raise NotPermitted(f"This needs the scope {needed}, which this key has not.", code="missing_scope")
 
 
-def init_app(app: Flask) -> None:
-    """After the guards."""
+def init_app(app: Flask, on_refusal: Callable[[SearchAPIError], None]) -> None:
+    """After the guards. on_refusal: called with what is raised for a request that is not let in, before it is answered."""
     needs_key = app.extensions["searchapi"].settings.require_keys
     checks: dict[tuple[str, ...], Callable[[], None]] = {}
     for known in app.extensions["guards"].values():
@@ -80,12 +80,16 @@ def init_app(app: Flask) -> None:
         scopes = guard.current().scopes
         if not scopes:
             return
-        if "search" in scopes and not needs_key and "HTTP_AUTHORIZATION" not in request.environ:
-            _loopback_only()
-            g.flask_httpauth_user = NOBODY
-        else:
-            checks[scopes]()
-        _must_see(request.view_args)
+        try:
+            if "search" in scopes and not needs_key and "HTTP_AUTHORIZATION" not in request.environ:
+                _loopback_only()
+                g.flask_httpauth_user = NOBODY
+            else:
+                checks[scopes]()
+            _must_see(request.view_args)
+        except SearchAPIError as error:
+            on_refusal(error)
+            raise
 
 
 def _allowed() -> None:

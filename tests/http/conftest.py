@@ -124,7 +124,8 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def settings(data_dir: Path) -> Settings:
     small = {"max_document_bytes": 10_000, "max_body_bytes": 200_000, "max_documents": 50, "max_page": 50}
-    return Settings(data_dir=data_dir, **small, wait_timeout_ms=25_000, default_timeout_ms=10_000)
+    unlimited = {"rate_limit_per_ip": "off", "rate_limit_per_key": "off", "rate_limit_bad_keys": "off"}
+    return Settings(data_dir=data_dir, **small, **unlimited, wait_timeout_ms=25_000, default_timeout_ms=10_000)
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +135,8 @@ def app(settings: Settings) -> Iterator[Flask]:
     engine = EmbeddedEngine(settings.data_dir, system)
     stop = threading.Event()
     thread = threading.Thread(target=Indexer(settings.data_dir).run, args=(stop,))
+    made = create_app(settings, engine, system)  # before the thread: where this fails nothing would end it
     thread.start()
-    made = create_app(settings, engine, system)
     made.config["ADMIN_KEY"] = admin_key(settings.data_dir, system)
     yield made
     stop.set()
