@@ -10,7 +10,7 @@ from typing import Any
 from flask import Flask, Request
 from flask.sessions import NullSession, SessionInterface
 
-from . import address, auth, config, cors, guard, incoming, logs, problems, ratelimit, routes
+from . import address, auth, config, cors, guard, incoming, logs, problems, ratelimit, requestlog, routes, sentry
 from .config import Settings
 from .engines import open_engine
 from .engines.base import Engine, SystemStore
@@ -25,24 +25,27 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None, s
     Raises SettingsError, and EngineUnavailable where the engine cannot be opened."""
     settings = settings or config.load()
     config.require_safe(settings)
+    secret = secret_key(settings)
+    logs.configure(settings, secret.decode(errors="replace"))
+    sentry.init(settings)
     if engine is None or system is None:
         engine, system = open_engine(settings)
 
     app = Application("searchapi", static_folder=None, template_folder=None)
     app.session_interface = NoSessions()
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    keys = KeyStore(secret_key(settings), system)
+    keys = KeyStore(secret, system)
     app.extensions["searchapi"] = Services(settings, engine, system, keys, SearchService(engine, settings.limits))
 
-    logs.configure(settings)
     incoming.init_app(app)
     address.init_app(app, settings.proxy_hops)
     register_routes(app)
     guard.init_app(app)
     problems.init_app(app)
     # What happens before a request is answered, in this order; what happens after it, in the reverse.
+    requestlog.init_app(app, settings, secret)
     cors.init_app(app, settings)
-    logs.init_app(app, settings)
+    sentry.init_app(app, settings)
     auth.init_app(app, on_refusal=ratelimit.refused)
     ratelimit.init_app(app, settings)
     return app

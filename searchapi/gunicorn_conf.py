@@ -16,7 +16,10 @@ try:
     settings = load()
     require_safe(settings)
 except SettingsError as error:
-    sys.exit(f"searchapi cannot start: {error}")
+    sys.exit(f"{'<2>' if logs.to_journald() else ''}searchapi cannot start: {error}")
+
+logs.configure(settings)
+logs.last_resort()
 
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 worker_class = "gthread"
@@ -29,14 +32,21 @@ timeout = 60
 keepalive = 75
 limit_request_line = 8190
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # a slow disk must not make a worker look dead
-accesslog = None  # logs.py writes a line a request
+accesslog = None  # requestlog.py writes a line a request
 logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"searchapi": {"()": logs.formatter, "settings": settings}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "searchapi", "stream": "ext://sys.stderr"}},
-    "loggers": {"gunicorn.error": {"level": settings.log_level.upper(), "handlers": ["stderr"], "propagate": False}},
-    "root": {"level": "WARNING", "handlers": []},
+    "handlers": {"stderr": {"class": "searchapi.logs.Lines"}},
+    "filters": {"queries": {"()": "searchapi.logs.WithoutQueries"}},
+    "loggers": {
+        "gunicorn.error": {
+            "level": settings.log_level.upper(),
+            "handlers": ["stderr"],
+            "filters": ["queries"],
+            "propagate": False,
+        }
+    },
+    "root": {"level": "WARNING", "handlers": ["stderr"]},
 }
 
 

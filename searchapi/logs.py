@@ -1,54 +1,73 @@
-"""What is logged: one JSON line an event to stderr, one event a request, each with its request id.
+"""What is written to stderr: one line an event, JSON, each with the id of the request that it belongs to. No Flask here: the
+indexer writes its lines with this too. The line that every request has is put together in `requestlog.py`.
 
 Under journald (JOURNAL_STREAM is set) a line begins with `<priority>`, so that `journalctl -p err` works. In development a line is
-short and meant for a person. A request's line holds method, route, status, bytes, ms, and what the route noted: index, hits,
-engine_ms and q, as a hash unless LOG_QUERIES is `clear`.
+short and meant for a person. Every line passes `_put`, which takes secrets out (`scrub.py`) and escapes what could break it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
 import os
 import re
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from time import perf_counter
+from types import TracebackType
 from typing import Any
 
-import orjson
-from flask import Flask, Response, has_request_context, request
-
 from .config import Settings
+from .scrub import Scrubber, encoded, secrets_of
 
-log = logging.getLogger("searchapi.request")
+REQUESTS = "searchapi.request"  # the logger that lines of requests are said to come from
 
-_GIVEN = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")
+_LONGEST = 8000  # characters of a text in a record's line; journald takes 48 KiB a line
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
-_LEVELS = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
+_LEVELS = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
 _OF_EVERY_RECORD = frozenset((*vars(logging.makeLogRecord({})), "message", "taskName"))
-_ID, _START, _NOTES = "searchapi.request_id", "searchapi.start", "searchapi.notes"
+# What JSON lets pass, and a terminal obeys or a reader takes for the end of a line: DEL, C1, line separators, changes of direction.
+_UNSAFE = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8-\xae]|\xe2\x81[\xa6-\xa9]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_QUERY = re.compile(r"(/\S*)\?\S*")
+
+_FACTS, _START = "searchapi.facts", "searchapi.start"  # in the environ
+_request: ContextVar[dict[str, Any] | None] = ContextVar("searchapi.request", default=None)
 
 
-def request_id() -> str | None:
-    """The id of the request being answered, None outside one."""
-    return request.environ.get(_ID) if has_request_context() else None
+# ------------------------------------------------------------------------------------------------------- requests
 
 
-def note(**facts: Any) -> None:
-    """Add to the line of the request being answered: index, hits, engine_ms, q."""
-    request.environ[_NOTES].update(facts)
+def begin(environ: dict[str, Any], facts: dict[str, Any]) -> None:
+    """From here on this thread answers a request, of which these things are known: `request_id`, `route` and others."""
+    environ[_FACTS], environ[_START] = facts, perf_counter()
+    _request.set(facts)
+
+
+def end() -> None:
+    """From here on it does not."""
+    _request.set(None)
+
+
+def current() -> dict[str, Any] | None:
+    """What is known of the request being answered, None outside one."""
+    return _request.get()
+
+
+def facts_of(environ: dict[str, Any]) -> dict[str, Any]:
+    """The same of a request that has begun, also when it is over."""
+    return environ[_FACTS]
 
 
 def noted(environ: dict[str, Any], name: str) -> Any:
-    """What was noted so of a request; None where it was not."""
-    return environ[_NOTES].get(name)
+    """One of them; None where it was not noted."""
+    return environ[_FACTS].get(name)
 
 
 def started(environ: dict[str, Any]) -> float:
@@ -56,33 +75,95 @@ def started(environ: dict[str, Any]) -> float:
     return environ[_START]
 
 
-# --------------------------------------------------------------------------------------------------------- lines
+def request_id() -> str | None:
+    """The id of the request being answered, None outside one."""
+    facts = _request.get()
+    return facts["request_id"] if facts else None
 
 
-class JSONLines(logging.Formatter):
-    """`{"time", "level", "logger", "message", "request_id", …}` and `extra`. prefix: journald's `<priority>` comes first."""
+def note(**facts: Any) -> None:
+    """Add to the line of the request being answered: hits, engine_ms, q, key, code."""
+    known = _request.get()
+    if known is not None:
+        known.update(facts)
 
-    def __init__(self, prefix: bool):
-        super().__init__()
-        self.prefix = prefix
 
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": timestamp(record.created),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if known := request_id():
-            line["request_id"] = known
-        line |= {name: value for name, value in vars(record).items() if name not in _OF_EVERY_RECORD}
-        if record.exc_info:
-            line["traceback"] = _traceback(record)
+def request_line(facts: dict[str, Any], level: int) -> None:
+    """The line of one request: `method`, `path`, `status`, `ms` and what else is known. For `requestlog.py`, and for what Gunicorn
+    refuses before there is a request."""
+    if not logging.getLogger(REQUESTS).isEnabledFor(level):
+        return
+    if _form.people:
+        _put(_form.scrubber.text(_request_for_people(facts)).encode(errors="backslashreplace"), level)
+    else:
+        head = {"time": timestamp(time.time()), "level": _LEVELS[level], "logger": REQUESTS}
+        _put(encoded(head | facts), level)
+
+
+def _request_for_people(facts: dict[str, Any]) -> str:
+    """`12:30:01 GET /v1/indexes/python/search 200 1.9 ms 10 hits`"""
+    words = [time.strftime("%H:%M:%S"), facts.get("method"), facts.get("path"), facts["status"], facts.get("code")]
+    if "ms" in facts:
+        words.append(f"{facts['ms']} ms")
+    if "hits" in facts:
+        words.append(f"{facts['hits']} hit{'s' * (facts['hits'] != 1)}")
+    return " ".join(_printable(str(word)) for word in words if word is not None)
+
+
+# -------------------------------------------------------------------------------------------------------- records
+
+
+class Lines(logging.Handler):
+    """Writes records, in the form that `configure` chose last."""
+
+    def emit(self, record: logging.LogRecord) -> None:
         try:
-            text = orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-        except TypeError:  # half a surrogate pair, an integer of more than 64 bits: the line matters more than its form
-            text = json.dumps(line, default=str)
-        return f"<{_PRIORITIES.get(record.levelno, 6)}>{text}" if self.prefix else text
+            line = _record_for_people(record) if _form.people else encoded(_members(record))
+        except Exception as error:  # arguments that do not fit the message; logging itself would print them as they are
+            line = encoded({"level": "error", "logger": record.name, "message": f"a line could not be written: {error!r}"})
+        _put(line, record.levelno)
+
+
+def _members(record: logging.LogRecord) -> dict[str, Any]:
+    """`{"time", "level", "logger", "message", "request_id"?, …, "traceback"?}`, with what came as `extra`."""
+    line: dict[str, Any] = {
+        "time": timestamp(record.created),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "message": _cut(record.getMessage()),
+    }
+    if known := request_id():
+        line["request_id"] = known
+    for name, value in vars(record).items():
+        if name not in _OF_EVERY_RECORD:
+            line[name] = _cut(value) if isinstance(value, str) else value
+    if record.exc_info:
+        line["traceback"] = _traceback(record)
+    return line
+
+
+def _record_for_people(record: logging.LogRecord) -> bytes:
+    """`12:30:01 warning: the disk is nearly full`, and below it, indented, a traceback."""
+    text = f"{time.strftime('%H:%M:%S')} {record.levelname.lower()}: {_printable(_cut(record.getMessage()))}"
+    lines = _traceback(record).splitlines() if record.exc_info else []
+    return "\n  ".join(_form.scrubber.text(line) for line in (text, *map(_printable, lines))).encode(errors="backslashreplace")
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    """Its last 40 frames: a runaway recursion has thousands."""
+    return _cut("".join(traceback.format_exception(*record.exc_info, limit=-40))) if record.exc_info and record.exc_info[0] else ""
+
+
+def _cut(text: str) -> str:
+    """A text that is too long loses its middle: a traceback says most at its end."""
+    if len(text) <= _LONGEST:
+        return text
+    half = _LONGEST // 2
+    return f"{text[:half]} … {len(text) - _LONGEST} characters left out … {text[-half:]}"
+
+
+def _printable(text: str) -> str:
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def timestamp(now: float) -> str:
@@ -95,25 +176,58 @@ def _second(now: int) -> str:
     return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def _traceback(record: logging.LogRecord) -> str:
-    """Its last 40 frames: a runaway recursion has thousands."""
-    return "".join(traceback.format_exception(*record.exc_info, limit=-40)) if record.exc_info and record.exc_info[0] else ""
+class WithoutQueries(logging.Filter):
+    """For Gunicorn's records: the addresses in them lose their query strings, which hold what people search for."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        with contextlib.suppress(Exception):  # Lines says what is wrong with such a record
+            message = record.getMessage()
+            if "?" in message:
+                record.msg, record.args = _QUERY.sub(r"\1?…", message), ()
+        return True
 
 
-class ForPeople(logging.Formatter):
-    """`12:30:01 warning: the disk is nearly full`: development's lines."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = f"{time.strftime('%H:%M:%S')} {record.levelname.lower()}: {record.getMessage()}"
-        return f"{text}\n{_traceback(record)}".rstrip()
+# ---------------------------------------------------------------------------------------------------------- lines
 
 
-def formatter(settings: Settings) -> logging.Formatter:
-    return ForPeople() if _for_people(settings) else JSONLines(prefix=to_journald())
+@dataclass(frozen=True, slots=True)
+class Form:
+    """people: short lines, not JSON. priority: journald's comes first."""
+
+    people: bool = False
+    priority: bool = False
+    scrubber: Scrubber = field(default_factory=Scrubber)
 
 
-def _for_people(settings: Settings) -> bool:
-    return settings.development and not to_journald()
+_form = Form()
+
+
+def configure(settings: Settings, *secrets: str) -> None:
+    """Send every logger's lines to stderr in the form of its reader, without `secrets` and those among the settings. Done again, it
+    replaces what it did before."""
+    global _form
+    journald = to_journald()
+    _form = Form(settings.development and not journald, journald, Scrubber([*secrets_of(settings), *secrets]))
+    root = logging.getLogger()
+    for old in [handler for handler in root.handlers if isinstance(handler, Lines)]:
+        root.removeHandler(old)
+    root.addHandler(Lines())
+    logging.getLogger("searchapi").setLevel(settings.log_level.upper())
+
+
+def last_resort() -> None:
+    """What Python itself prints becomes lines as well: warnings, and exceptions that nobody caught, in any thread. For processes
+    that are ours alone."""
+    logging.captureWarnings(True)
+    sys.excepthook = _uncaught
+    threading.excepthook = lambda args: _uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+    sys.unraisablehook = lambda args: _uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def _uncaught(kind: type[BaseException], error: BaseException | None, where: TracebackType | None) -> None:
+    if issubclass(kind, (KeyboardInterrupt, SystemExit)):
+        return
+    logging.getLogger("searchapi").critical("uncaught %s", kind.__name__, exc_info=(kind, error or kind(), where))
 
 
 def to_journald() -> bool:
@@ -125,87 +239,19 @@ def to_journald() -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{stderr.st_dev}:{stderr.st_ino}"
 
 
-def configure(settings: Settings) -> None:
-    """Send every logger's lines to stderr in our form. Done again, it replaces what it did before."""
-    root = logging.getLogger()
-    for old in [h for h in root.handlers if getattr(h, "of_searchapi", False)]:
-        root.removeHandler(old)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.of_searchapi = True
-    handler.setFormatter(formatter(settings))
-    root.addHandler(handler)
-    logging.getLogger("searchapi").setLevel(settings.log_level.upper())
+def scrubber() -> Scrubber:
+    """What takes secrets out, those among the settings too."""
+    return _form.scrubber
 
 
-# ------------------------------------------------------------------------------------------------------ requests
-
-
-def init_app(app: Flask, settings: Settings) -> None:
-    clear = settings.log_queries == "clear"
-    write = _person_writer() if _for_people(settings) else _json_writer(to_journald())
-
-    @app.before_request
-    def begin() -> None:
-        environ = request.environ
-        given = environ.get("HTTP_X_REQUEST_ID")
-        environ[_ID] = given if given and _GIVEN.match(given) else os.urandom(12).hex()
-        environ[_NOTES] = {}
-        environ[_START] = perf_counter()
-
-    @app.after_request
-    def end(response: Response) -> Response:
-        asked = request._get_current_object()
-        environ = asked.environ
-        response.headers["X-Request-ID"] = environ[_ID]
-        facts = {
-            "request_id": environ[_ID],
-            "method": asked.method,
-            "path": environ["PATH_INFO"],
-            "route": asked.url_rule.rule if asked.url_rule else None,
-            "status": response.status_code,
-            **environ[_NOTES],
-        }
-        if "q" in facts and not clear:
-            facts["q"] = hashlib.blake2b(facts["q"].encode(), digest_size=6).hexdigest()
-        if response.is_streamed:
-            response.call_on_close(lambda: _emit(write, facts, environ[_START]))
-        else:
-            facts["bytes"] = response.content_length
-            _emit(write, facts, environ[_START])
-        return response
-
-
-def _emit(write: Callable[[dict[str, Any], int], None], facts: dict[str, Any], start: float) -> None:
-    status = facts["status"]
-    level = logging.INFO if status < 500 else logging.WARNING if status == 503 else logging.ERROR
-    if log.isEnabledFor(level):
-        facts["ms"] = round((perf_counter() - start) * 1000, 2)
-        write(facts, level)
-
-
-# These lines go straight to stderr, each in one write: `logging` would cost as much as the rest of the edge together.
-
-
-def _json_writer(prefix: bool) -> Callable[[dict[str, Any], int], None]:
-    def write(facts: dict[str, Any], level: int) -> None:
-        head = {"time": timestamp(time.time()), "level": _LEVELS[level], "logger": log.name}
-        line = orjson.dumps(head | facts, option=orjson.OPT_APPEND_NEWLINE)
-        _to_stderr(b"<%d>%b" % (_PRIORITIES[level], line) if prefix else line)
-
-    return write
-
-
-def _person_writer() -> Callable[[dict[str, Any], int], None]:
-    """`12:30:01 GET /v1/indexes/python/search 200 1.9 ms 10 hits`"""
-
-    def write(facts: dict[str, Any], level: int) -> None:
-        hits = f" {facts['hits']} hit{'s' * (facts['hits'] != 1)}" if "hits" in facts else ""
-        line = f"{time.strftime('%H:%M:%S')} {facts['method']} {facts['path']} {facts['status']} {facts['ms']} ms{hits}\n"
-        _to_stderr(line.encode())
-
-    return write
-
-
-def _to_stderr(line: bytes) -> None:
+def _put(line: bytes, level: int) -> None:
+    """One line, in one write, so that those of several threads and processes never mix. `logging` would cost as much as the rest of
+    the edge together."""
+    if not _form.people:
+        line = _form.scrubber.line(line)
+    if not line.isascii() or b"\x7f" in line:
+        line = _UNSAFE.sub(lambda match: b"\\u%04x" % ord(match[0].decode()), line)
+    line = b"<%d>%b\n" % (_PRIORITIES.get(level, 6), line) if _form.priority else line + b"\n"
     with contextlib.suppress(OSError):  # a closed or full stderr must not fail a request that was answered
-        os.write(2, line)
+        while line := line[os.write(2, line) :]:
+            pass

@@ -74,7 +74,8 @@ def problem(
     }
     if errors:
         body["errors"] = errors
-    response = Response(orjson.dumps(body), status, headers, content_type="application/problem+json")
+    logs.note(code=code)
+    response = Response(logs.scrubber().line(orjson.dumps(body)), status, headers, content_type="application/problem+json")
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 from .app import create_app
@@ -13,5 +14,5 @@ APP_LOAD_ERROR = 4  # Gunicorn stops at this exit status of a worker, and starts
 try:
     app = create_app()
 except (SettingsError, SearchAPIError) as error:
-    print(f"searchapi cannot start: {error}", file=sys.stderr)
+    logging.getLogger("searchapi").critical("searchapi cannot start: %s", error)
     sys.exit(APP_LOAD_ERROR)

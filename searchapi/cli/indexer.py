@@ -13,12 +13,14 @@ from .. import config
 @click.command()
 def indexer() -> None:
     """Carry written documents into the search index until SIGTERM or Ctrl-C. Several may run; one works on an index."""
-    from .. import logs
+    from .. import logs, sentry
     from ..engines.embedded.indexer import Indexer
 
     settings = config.load()
     config.require_safe(settings)
     logs.configure(settings)
+    logs.last_resort()
+    sentry.init(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

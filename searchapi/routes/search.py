@@ -24,7 +24,7 @@ def search_get(index: str) -> Response:
     asked = search_from_args(query_lists(), info, s.engine.capabilities, s.limits)
     found = s.search.search(info, asked)
     following = serialise.next_link(found, request.environ["PATH_INFO"], request.environ["QUERY_STRING"])
-    logs.note(index=info.name, q=asked.q, hits=len(found.hits), engine_ms=found.engine_ms)
+    logs.note(q=asked.q, hits=len(found.hits), engine_ms=found.engine_ms)
     return serialise.raw(serialise.search(found, asked, info, following, (perf_counter() - started) * 1000))
 
 
@@ -37,7 +37,7 @@ def search_post(index: str) -> Response:
     asked = search_from_json(body, info, s.engine.capabilities, s.limits)
     found = s.search.search(info, asked)
     following = serialise.next_body(found, body)
-    logs.note(index=info.name, q=asked.q, hits=len(found.hits), engine_ms=found.engine_ms)
+    logs.note(q=asked.q, hits=len(found.hits), engine_ms=found.engine_ms)
     return serialise.raw(serialise.search(found, asked, info, following, (perf_counter() - started) * 1000))
 
 
@@ -49,5 +49,5 @@ def suggest(index: str) -> Response:
     info = s.info(index)
     asked = suggest_from_args(query_lists(), info, s.limits)
     found = s.search.suggest(info, asked)
-    logs.note(index=info.name, q=asked.q, hits=len(found.suggestions))
+    logs.note(q=asked.q, hits=len(found.suggestions))
     return serialise.answer(serialise.suggest(found))
