@@ -1,7 +1,7 @@
 """Idempotency records: of writes in documents.db, committed with the write itself, and of other requests in system.db.
 
-    once      key, fingerprint, when, record: a write of documents and its result (engines/once.py)
-    claims    key, fingerprint, holder, worker, when, answer: another request; without an answer it is still being done
+    once      digest of the key, when, fingerprint, record: a write of documents and its result (engines/once.py)
+    claims    digest of the key, when, fingerprint, holder, worker, answer: another request; without an answer it is being done
 
 The tables are made by the first write that needs them: a file of an older release is changed by nothing else, and one on a
 read-only disk is read as it is. Rows are in the order of time, so pruning looks at the oldest only. The functions take a
@@ -10,6 +10,7 @@ connection inside a transaction.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Callable
 from typing import Literal
@@ -24,10 +25,10 @@ Table = Literal["once", "claims"]
 
 _SCHEMA = {
     "once": "CREATE TABLE IF NOT EXISTS once("
-    "number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, at_ms INTEGER NOT NULL, fingerprint BLOB NOT NULL,"
+    "number INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, at_ms INTEGER NOT NULL, fingerprint BLOB NOT NULL,"
     " record BLOB NOT NULL)",
     "claims": "CREATE TABLE IF NOT EXISTS claims("
-    "number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, at_ms INTEGER NOT NULL, fingerprint BLOB NOT NULL, holder TEXT NOT NULL,"
+    "number INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, at_ms INTEGER NOT NULL, fingerprint BLOB NOT NULL, holder TEXT NOT NULL,"
     " worker TEXT NOT NULL, answer BLOB)",
 }
 
@@ -35,7 +36,7 @@ _SCHEMA = {
 def recorded(connection: sqlite3.Connection, once: Once) -> bytes | None:
     """The record of a write that was done, None for one that is new. Raises IdempotencyReused."""
     connection.execute(_SCHEMA["once"])
-    row = connection.execute("SELECT fingerprint, record FROM once WHERE key = ?", (once.key,)).fetchone()
+    row = connection.execute("SELECT fingerprint, record FROM once WHERE key = ?", (_digest(once.key),)).fetchone()
     if row is None:
         return None
     _same(once, row[0])
@@ -44,7 +45,8 @@ def recorded(connection: sqlite3.Connection, once: Once) -> bytes | None:
 
 def record(connection: sqlite3.Connection, once: Once, record: bytes) -> None:
     connection.execute(
-        "INSERT INTO once(key, at_ms, fingerprint, record) VALUES (?, ?, ?, ?)", (once.key, now_ms(), once.fingerprint, record)
+        "INSERT INTO once(key, at_ms, fingerprint, record) VALUES (?, ?, ?, ?)",
+        (_digest(once.key), now_ms(), once.fingerprint, record),
     )
 
 
@@ -52,7 +54,7 @@ def claim(connection: sqlite3.Connection, once: Once, holder: str, worker: str, 
     """The answer of a request that was done, None where it is now `holder`'s to do. Raises IdempotencyReused and
     IdempotencyUnfinished."""
     connection.execute(_SCHEMA["claims"])
-    row = connection.execute("SELECT fingerprint, answer, worker, at_ms FROM claims WHERE key = ?", (once.key,)).fetchone()
+    row = connection.execute("SELECT fingerprint, answer, worker, at_ms FROM claims WHERE key = ?", (_digest(once.key),)).fetchone()
     now = now_ms()
     if row is not None:
         fingerprint, answer, other, at_ms = row
@@ -61,20 +63,25 @@ def claim(connection: sqlite3.Connection, once: Once, holder: str, worker: str, 
             return answer
         if alive(other) and now - at_ms < STALE_MS:
             raise IdempotencyUnfinished("The request with this Idempotency-Key is still being done. Send it again in a moment.")
-        connection.execute("DELETE FROM claims WHERE key = ?", (once.key,))
+        connection.execute("DELETE FROM claims WHERE key = ?", (_digest(once.key),))
     connection.execute(
         "INSERT INTO claims(key, at_ms, fingerprint, holder, worker) VALUES (?, ?, ?, ?, ?)",
-        (once.key, now, once.fingerprint, holder, worker),
+        (_digest(once.key), now, once.fingerprint, holder, worker),
     )
     return None
 
 
 def finish(connection: sqlite3.Connection, key: str, holder: str, answer: bytes) -> None:
-    connection.execute("UPDATE claims SET answer = ? WHERE key = ? AND holder = ?", (answer, key, holder))
+    connection.execute("UPDATE claims SET answer = ? WHERE key = ? AND holder = ?", (answer, _digest(key), holder))
 
 
 def release(connection: sqlite3.Connection, key: str, holder: str) -> None:
-    connection.execute("DELETE FROM claims WHERE key = ? AND holder = ?", (key, holder))
+    connection.execute("DELETE FROM claims WHERE key = ? AND holder = ?", (_digest(key), holder))
+
+
+def _digest(key: str) -> bytes:
+    """Of 16 bytes: a key may have some 300, and is in the table and in its index."""
+    return hashlib.blake2b(key.encode(), digest_size=16).digest()
 
 
 def _same(once: Once, fingerprint: bytes) -> None:

@@ -1,4 +1,4 @@
-"""system.db: which indexes there are, aliases, keys and tasks. One small SQLite file beside the indexes."""
+"""system.db: which indexes there are, aliases, keys, tasks and claims. One small SQLite file beside the indexes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from ...exceptions import AliasNotFound, EngineUnavailable, IndexExists, IndexNotFound, KeyNotFound, TaskNotFound
-from ...model import Key, Task
+from ...model import Key, Once, Task
+from . import once as records
 from .sqlite import Connections, connect, mapped_errors, seen, transaction
 
 _SCHEMA = """
@@ -172,16 +174,15 @@ class SystemDatabase:
             if row is None:
                 raise KeyNotFound(id)
             key = change(_key(row[0]))
-            connection.execute("UPDATE keys SET record = ? WHERE id = ?", (orjson.dumps(key), id))
+            connection.execute("UPDATE keys SET record = ? WHERE id = ?", (_changed(row[0], asdict(key)), id))
             return key
 
     def touch_keys(self, used: Mapping[str, str]) -> None:
         with self._writing() as connection:
             for id, at in used.items():
                 row = connection.execute("SELECT record FROM keys WHERE id = ?", (id,)).fetchone()
-                key = _key(row[0]) if row else None
-                if key and (key.last_used_at or "") < at:
-                    record = orjson.dumps(replace(key, last_used_at=at))
+                if row and (_key(row[0]).last_used_at or "") < at:
+                    record = _changed(row[0], {"last_used_at": at})
                     connection.execute("UPDATE keys SET record = ? WHERE id = ?", (record, id))
 
     # --------------------------------------------------------------------------------------------------------- tasks
@@ -238,16 +239,43 @@ class SystemDatabase:
                     return _task(connection.execute(f"SELECT {_TASK} FROM tasks WHERE id = ?", (id,)).fetchone())
         return None
 
+    # -------------------------------------------------------------------------------------------------------- claims
+
+    def claim(self, once: Once, holder: str) -> bytes | None:
+        with self._writing() as connection:
+            return records.claim(connection, once, holder, _this_process(), _alive)
+
+    def finish(self, key: str, holder: str, answer: bytes) -> None:
+        with self._writing() as connection:
+            records.finish(connection, key, holder, answer)
+
+    def release(self, key: str, holder: str) -> None:
+        with self._writing() as connection:
+            records.release(connection, key, holder)
+
+    def prune_claims(self, before_ms: int) -> int:
+        with mapped_errors("read"):
+            if not records.outdated(self._connections.get(self.path), "claims", before_ms):
+                return 0
+        with self._writing() as connection:
+            return records.prune(connection, "claims", before_ms)
+
 
 def _task(row: tuple) -> Task:
     return Task(*row[:9], detail=orjson.loads(row[9]), error=row[10])
 
 
+@lru_cache(maxsize=10_000)  # every write to the file has every thread read the keys again, and few have changed
 def _key(record: bytes) -> Key:
     """A record without what an older release did not know has its defaults, and what a newer one added is left out."""
     found = orjson.loads(record)
     known = {name: value for name, value in found.items() if name in Key.__dataclass_fields__}
     return Key(**known | {"scopes": tuple(found["scopes"]), "indexes": tuple(found["indexes"])})
+
+
+def _changed(record: bytes, members: dict[str, Any]) -> bytes:
+    """What only a newer release knows of a key is kept: it may be what that key is narrowed by."""
+    return orjson.dumps(orjson.loads(record) | members)
 
 
 def _age(key: Key) -> tuple[str, str]:
