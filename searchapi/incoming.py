@@ -5,7 +5,6 @@ Paths are taken raw: an id sent as `a%2Fb` is the id `a/b`, and never meets an a
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,13 +13,15 @@ from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 import orjson
 from flask import Flask, request
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 from werkzeug.routing import BaseConverter
 
+from .body import GZIP, Body
 from .config import Settings
 from .exceptions import Fault, Invalid, TooLarge, Unreadable
-from .ndjson import JSON_TYPES, NDJSON_TYPES, ReadLimits, read_document, read_documents
-from .wording import abridged
+from .ndjson import BOM, JSON_TYPES, NDJSON_TYPES, ReadLimits, read_document, read_documents
+from .services import services
+from .wording import abridged, nearest, pointer
 
 JSON = "application/json"
 MAX_PARAMETERS = 100  # of a query string
@@ -119,15 +120,16 @@ def parameters(*known: str) -> dict[str, str]:
     given = query_lists()
     for name, values in given.items():
         if name not in known:
-            raise Invalid.at(name, "unknown_parameter", f"There is no parameter {name!r} here{_instead(name, known)}")
+            here = abridged(name)
+            raise Invalid.at(here, "unknown_parameter", f"There is no parameter {here!r} here{_instead(name, known)}")
         if len(values) > 1:
             raise Invalid.at(name, "repeated_parameter", f"{name} is given {len(values)} times, but may be given once.")
     return {name: values[0] for name, values in given.items()}
 
 
 def _instead(name: str, known: tuple[str, ...]) -> str:
-    if near := difflib.get_close_matches(name, known, 1):
-        return f"; did you mean {near[0]!r}?"
+    if near := nearest(name, known):
+        return f"; did you mean {near!r}?"
     return f"; it knows {', '.join(known)}." if known else "; it takes none."
 
 
@@ -199,18 +201,35 @@ def is_current(version: int) -> bool:
 def content_type(*accepted: str) -> str:
     """The media type of the body, one of those accepted. Raises UnsupportedMediaType, which names the first two."""
     given = request.mimetype
-    if request.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
-        raise UnsupportedMediaType("Compressed bodies are not read here; send the body without Content-Encoding.")
     if given not in accepted:
-        came = repr(given) if given else "no Content-Type"
+        came = repr(abridged(given)) if given else "no Content-Type"
         raise UnsupportedMediaType(f"Send Content-Type: {' or '.join(accepted[:2])}; this request has {came}.")
     return given
 
 
-def json_body(*accepted: str) -> Any:
-    """The body as JSON. Raises UnsupportedMediaType, TooLarge or Unreadable."""
+def request_body(settings: Settings, *, streamed: bool = False) -> Body:
+    """The body as it was meant, unpacked. streamed: nobody keeps the whole of it. Raises UnsupportedMediaType and TooLarge."""
+    encoding = request.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
+    if encoding == "identity":
+        encoding = ""
+    if encoding and encoding not in GZIP:
+        came = f"this request has {abridged(encoding)!r}"
+        raise UnsupportedMediaType(f"Send the body as it is, or with Content-Encoding: gzip; {came}.")
+    most, cap = settings.max_body_bytes, "MAX_BODY_BYTES, for what is not NDJSON"
+    if streamed:
+        most, cap = settings.max_unpacked_bytes, "MAX_UNPACKED_BYTES"
+    return Body(request.environ, encoding, settings.max_body_bytes, most, cap)
+
+
+def json_body(settings: Settings, *accepted: str) -> Any:
+    """The body as JSON, at most MAX_DOCUMENT_BYTES: decoded it takes some 25 times as much. Raises UnsupportedMediaType, TooLarge
+    or Unreadable."""
     content_type(*(accepted or (JSON,)))
-    data = request.get_data(cache=False)
+    data = request_body(settings).read_all(settings.max_document_bytes)
+    if len(data) > settings.max_document_bytes:
+        most = f"{settings.max_document_bytes:,} bytes (MAX_DOCUMENT_BYTES)"
+        raise TooLarge(f"The body is too long; what is no batch of documents can have {most}.")
+    data = data.removeprefix(BOM)
     if not data.strip():
         raise Unreadable("The body is empty; JSON was expected.")
     try:
@@ -221,38 +240,34 @@ def json_body(*accepted: str) -> Any:
 
 def json_object(*accepted: str, members: tuple[str, ...] = ()) -> dict[str, Any]:
     """The body as a JSON object, with no members but those named, where any are. Raises Invalid."""
-    body = json_body(*accepted)
-    if not isinstance(body, dict):
-        raise Invalid.at("", "not_an_object", f"The body must be a JSON object, not {json_kind(body)}.")
-    for name in body:
+    found = json_body(services().settings, *accepted)
+    if not isinstance(found, dict):
+        raise Invalid.at("", "not_an_object", f"The body must be a JSON object, not {json_kind(found)}.")
+    for name in found:
         if members and name not in members:
-            raise Invalid.at(f"/{name}", "unknown_member", f"There is no member {name!r} here{_instead(name, members)}")
-    return body
+            here = pointer(abridged(name))
+            raise Invalid.at(here, "unknown_member", f"There is no member {abridged(name)!r} here{_instead(name, members)}")
+    return found
 
 
 def document_body(settings: Settings, *accepted: str) -> dict[str, Any]:
-    """The body as one document. Raises TooLarge and Invalid as well."""
+    """The body as one document. Raises TooLarge and Invalid as well as what `json_body` does."""
     content_type(*accepted)
-    data = request.get_data(cache=False)
+    data = request_body(settings).read_all(settings.max_document_bytes)
     if len(data) > settings.max_document_bytes:
-        most = f"A document can have {settings.max_document_bytes} bytes; this one has {len(data)}."
-        raise TooLarge(most, code="document_too_large")
+        most = f"{settings.max_document_bytes:,} bytes (MAX_DOCUMENT_BYTES)"
+        raise TooLarge(f"A document can have {most}; this one has more.", code="document_too_large")
     if data.lstrip()[:1] == b"[":
         raise Invalid.at("", "not_an_object", "The body must be one document, a JSON object, not an array.")
     return read_document(data)
 
 
 def documents_body(settings: Settings) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
-    """The body as many documents, read as they are taken: see ndjson.read_documents. Raises UnsupportedMediaType at once."""
+    """The body as many documents, read as they are taken: see ndjson.read_documents. Raises UnsupportedMediaType at once, and
+    TooLarge where the body says beforehand that it is too long."""
     kind = content_type(*JSON_TYPES, *NDJSON_TYPES)
-    return _documents(kind, ReadLimits(settings.max_document_bytes, settings.max_documents, settings.max_body_bytes))
-
-
-def _documents(kind: str, limits: ReadLimits) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
-    try:
-        yield from read_documents(request.stream, kind, limits)
-    except RequestEntityTooLarge:  # a body without a length; one with a length is refused before it is read
-        raise TooLarge(f"The body is longer than {limits.max_json_bytes} bytes; send it in parts.") from None
+    limits = ReadLimits(settings.max_document_bytes, settings.max_documents, settings.max_body_bytes)
+    return read_documents(request_body(settings, streamed=kind in NDJSON_TYPES), kind, limits)
 
 
 def member(body: dict[str, Any], name: str, example: str) -> Any:
@@ -269,10 +284,10 @@ def json_kind(value: Any) -> str:
 
 
 @contextmanager
-def below(pointer: str) -> Iterator[None]:
+def below(place: str) -> Iterator[None]:
     """The pointers of an Invalid raised inside begin at this one."""
     try:
         yield
     except Invalid as error:
-        faults = tuple(Fault(pointer + fault.pointer, fault.code, fault.detail) for fault in error.errors)
+        faults = tuple(Fault(place + fault.pointer, fault.code, fault.detail) for fault in error.errors)
         raise Invalid(error.detail, code=error.code, errors=faults) from None

@@ -19,7 +19,7 @@ JSON_TYPES = ("application/json",)
 NDJSON_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
 
 _CHUNK = 256 * 1024  # bytes read at a time
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _DIGITS = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))  # translates digits to "0", all else to a space
 _LONG_NUMBER = b"0" * 19  # shorter runs of digits always fit in 64 bits
 
@@ -60,7 +60,7 @@ def read_documents(
 def read_document(data: bytes) -> dict[str, Any]:
     """One document alone, as the body of its PUT. Raises Unreadable or Invalid, pointing into the document."""
     try:
-        value, suspect = _decode(data.removeprefix(_BOM))
+        value, suspect = _decode(data.removeprefix(BOM))
     except ValueError as error:
         raise Unreadable(f"The body is not JSON: {_reason(error)}.") from error
     document = _object((), value, suspect)
@@ -76,7 +76,7 @@ def _read_lines(stream: BinaryIO, limits: ReadLimits) -> Iterator[tuple[int, dic
     position = 0
     for number, line in enumerate(_lines(stream, limits.max_document_bytes), 1):
         if number == 1 and line is not None:
-            line = line.removeprefix(_BOM)
+            line = line.removeprefix(BOM)
         if line is not None and not line.strip():
             continue
         if position == limits.max_documents:
@@ -87,7 +87,8 @@ def _read_lines(stream: BinaryIO, limits: ReadLimits) -> Iterator[tuple[int, dic
 
 def _document(position: int, number: int, line: bytes | None, limits: ReadLimits) -> dict[str, Any] | Fault:
     if line is None:
-        detail = f"Line {number} is longer than the {limits.max_document_bytes:,} bytes that a document can have."
+        most = f"{limits.max_document_bytes:,} bytes (MAX_DOCUMENT_BYTES)"
+        detail = f"Line {number} is longer than the {most} that a document can have."
         return Fault(pointer(position), "document_too_large", detail)
     try:
         value, suspect = _decode(line)
@@ -121,7 +122,7 @@ def _lines(stream: BinaryIO, limit: int) -> Iterator[bytes | None]:
 
 
 def _read_json(stream: BinaryIO, limits: ReadLimits) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
-    body = _read_all(stream, limits.max_json_bytes).removeprefix(_BOM)
+    body = _read_all(stream, limits.max_json_bytes).removeprefix(BOM)
     if not body.strip():
         raise Unreadable("Expected an array of documents or one document as JSON, got nothing.")
     try:
@@ -141,7 +142,7 @@ def _read_json(stream: BinaryIO, limits: ReadLimits) -> Iterator[tuple[int, dict
     for position, element in enumerate(value):
         document = _object((position,), element, suspect)
         if measure and isinstance(document, dict) and (size := len(orjson.dumps(document))) > limits.max_document_bytes:
-            detail = f"This document has {size:,} bytes; the most is {limits.max_document_bytes:,}."
+            detail = f"This document has {size:,} bytes; the most is {limits.max_document_bytes:,} (MAX_DOCUMENT_BYTES)."
             yield position, Fault(pointer(position), "document_too_large", detail)
         else:
             yield position, document
@@ -201,7 +202,8 @@ def _too_big(document: dict[str, Any]) -> tuple[str | int, ...] | None:
 
 
 def _too_many(limits: ReadLimits) -> TooLarge:
-    return TooLarge(f"A request can hold {limits.max_documents:,} documents; send the rest in further requests.")
+    most = f"{limits.max_documents:,} documents (MAX_DOCUMENTS)"
+    return TooLarge(f"A request can hold {most}; send the rest in further requests.")
 
 
 def _reason(error: ValueError) -> str:

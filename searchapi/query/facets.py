@@ -145,7 +145,7 @@ def _facet(options: dict[str, Any], info: IndexInfo, limits: Limits, at: str, de
     return Facet(
         field=name,
         kind=kind,
-        limit=_limit(options.get("limit", default_limit), limits, at),
+        limit=_limit(options.get("limit", min(default_limit, limits.max_facet_values)), limits, at),
         ranges=_ranges(options.get("ranges"), field, limits, at) if kind == "ranges" else (),
         exclude=exclude,
     )

@@ -55,7 +55,8 @@ def suggest_from_args(args: Mapping[str, list[str]], info: IndexInfo, limits: Li
     field = reader.text("field")
     if field is not None:
         reader.attempt(lambda: _text_field(field, "field", reader.at("field"), info))
-    limit = reader.integer("limit", 1, limits.max_suggestions, limits.default_suggestions, "MAX_SUGGESTIONS")
+    most = limits.max_suggestions
+    limit = reader.integer("limit", 1, most, min(limits.default_suggestions, most), "MAX_SUGGESTIONS")
     reader.finish()
     return SuggestRequest(q, field, limit)
 

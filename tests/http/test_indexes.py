@@ -42,7 +42,7 @@ def test_bad_bodies(api, name):
     api.post("/v1/indexes", data='{"name": "x"}', fails=415, code="unsupported_media_type")
     body = api.post("/v1/indexes", data="name=x", content_type="application/x-www-form-urlencoded", fails=415)
     assert "application/json" in body["detail"]
-    api.post("/v1/indexes", json={"name": name}, headers={"Content-Encoding": "gzip"}, fails=415)
+    api.post("/v1/indexes", json={"name": name}, headers={"Content-Encoding": "br"}, fails=415)
     api.post("/v1/indexes", data=b" " * 200_001, content_type="application/json", fails=413, code="too_large")
 
 

@@ -202,7 +202,7 @@ def test_a_line_too_long(step, monkeypatch):
     assert [at for at, _ in found] == [0, 1, 2, 3]
     assert [found[0][1], found[2][1]] == [{"a": 1}, {"a": 2}]
     assert {(one.pointer, one.code) for _, one in found[1::2]} == {("/1", "document_too_large"), ("/3", "document_too_large")}
-    assert found[1][1].detail == "Line 2 is longer than the 20 bytes that a document can have."
+    assert found[1][1].detail == "Line 2 is longer than the 20 bytes (MAX_DOCUMENT_BYTES) that a document can have."
 
 
 def test_a_line_of_just_the_limit():
