@@ -20,10 +20,11 @@ from .config import SETTINGS, Settings
 REDACTED = b"[redacted]"
 SHORTEST = 8  # letters of a value that is looked for: a shorter one would be found in words
 
-# Wider than keystore.PATTERN: a key may come with something before it, cut off, or percent-encoded.
-_KEY = re.compile(rb"sk(?:_|%5[Ff])([0-9A-Za-z]{12})(?:_|%5[Ff])[0-9A-Za-z]{6,}")
+# Wider than keytext.PATTERN: a key may be cut off or percent-encoded, and stand right before or behind something, as another key.
+_KEY = re.compile(rb"sk(?:_|%5[Ff])([0-9A-Za-z]{12})(?:_|%5[Ff])(?:(?!sk[_%])[0-9A-Za-z]){6,}+")
 # Words with dots between. Possessive, and only from the beginning of one: a long line must not take quadratic time.
 _DOTTED = re.compile(rb"(?<![\w-])[\w-]++(?:\.[\w-]*+)++")
+_JWT_HEADER = 15  # letters at least
 _USER = re.compile(rb"://([^/\s\"'\\:@]*+)(:?)[^/\s\"'\\@]*+@")
 _BEARER = re.compile(rb"(?i)(bearer\s+)(?!sk_)[\w.~+/=-]{8,}")
 # The value of a header, however it is written down: a member of JSON, or in a text to the end of its quotes, else of its line.
@@ -101,8 +102,14 @@ def _written(value: str) -> set[bytes]:
 
 
 def _without_jwt(match: re.Match[bytes]) -> bytes:
-    start = match[0].find(b"eyJ")
-    return match[0] if start < 0 or b"." not in match[0][start:] else match[0][:start] + REDACTED
+    """From the first part on that begins as a JWT does: `{"` in base64, and at least an `alg`."""
+    start = 0
+    for part in match[0].split(b".")[:-1]:
+        at = part.find(b"eyJ")
+        if 0 <= at <= len(part) - _JWT_HEADER:
+            return match[0][: start + at] + REDACTED
+        start += len(part) + 1
+    return match[0]
 
 
 def _without_password(match: re.Match[bytes]) -> bytes:
