@@ -15,6 +15,7 @@ from pathlib import Path
 from . import load, table
 from .corpora import Unavailable
 from .growth import growth
+from .guards import guards
 from .indexing import indexing
 from .load import LoadFailed
 from .memory import memory
@@ -22,7 +23,7 @@ from .options import QUICK, Options
 from .servers import THREADS, WORKERS, ServerFailed
 from .serving import serving
 
-PARTS = {"serving": serving, "indexing": indexing, "growth": growth, "memory": memory}
+PARTS = {"serving": serving, "guards": guards, "indexing": indexing, "growth": growth, "memory": memory}
 PACKAGES = ("tantivy", "flask", "werkzeug", "gunicorn", "orjson")
 
 

@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +34,9 @@ def missing() -> str | None:
     return None if shutil.which("wrk") else "wrk is missing; type: apt-get install -y wrk"
 
 
-def load(base: str, paths: Sequence[str], clients: int, seconds: int) -> Load:
-    """Ask `base` for the paths in turn. Raises LoadFailed, also where one answer was an error: figures of errors mean nothing.
+def load(base: str, paths: Sequence[str], clients: int, seconds: int, headers: Mapping[str, str] | None = None) -> Load:
+    """Ask `base` for the paths in turn, with these headers. Raises LoadFailed, also where one answer was an error: figures of
+    errors mean nothing.
 
     Connections are kept alive, and which worker accepts one is decided once. Eight that come in one moment are all taken by the
     worker that wakes first, and the other core idles; so they come one after another, each as a process of its own and from its
@@ -46,7 +47,9 @@ def load(base: str, paths: Sequence[str], clients: int, seconds: int) -> Load:
         started = []
         for client in range(clients):
             place = str(client * len(paths) // clients)
-            command = ["wrk", "-t1", "-c1", f"-d{seconds}s", "--timeout", "15s", "-s", str(SCRIPT), base, "--", listed.name, place]
+            sent = [part for name, value in (headers or {}).items() for part in ("-H", f"{name}: {value}")]
+            command = ["wrk", "-t1", "-c1", f"-d{seconds}s", "--timeout", "15s", *sent, "-s", str(SCRIPT)]
+            command += [base, "--", listed.name, place]
             started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
             time.sleep(STAGGER if clients > 1 else 0)
         ended = [(*process.communicate(), process.returncode) for process in started]

@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -36,7 +36,7 @@ from .servers import bodies
 CORPORA = {"python": stdlib, "packages": packages}
 
 
-def called(app: Any, address: str) -> Callable[[], bytes]:
+def called(app: Any, address: str, headers: Mapping[str, str] | None = None) -> Callable[[], bytes]:
     """One request to a WSGI application, as Gunicorn makes it."""
     path, _, query = address.partition("?")
     environ = {
@@ -57,6 +57,7 @@ def called(app: Any, address: str) -> Callable[[], bytes]:
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
+        **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in (headers or {}).items()},
     }
 
     def call() -> bytes:
@@ -127,7 +128,7 @@ def forget_log() -> None:
 def search(corpus: Corpus, folder: Path, asked: argparse.Namespace) -> str:
     engine = indexed(corpus, folder)
     forget_log()
-    app = create_app(Settings(data_dir=folder, port=8000), engine, engine.system)
+    app = create_app(Settings(data_dir=folder, rate_limit_per_ip="off"), engine, engine.system)
     address = f"/v1/indexes/{corpus.name}/search?{urlencode({'q': asked.query, 'limit': 10})}{asked.parameters}"
     call, searches = called(app, address), Searches(engine, corpus.name)
     answer = searches.answer(address)

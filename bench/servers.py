@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -39,13 +40,14 @@ class ServerFailed(Exception):
 @dataclass
 class Server:
     """One listening server and the processes that belong to it. ready: the path that says when it answers. log: what the
-    processes beside Gunicorn say."""
+    processes beside Gunicorn say. headers: sent with every request."""
 
     port: int
     ready: str
     commands: list[list[str]]
     environment: dict[str, str]
     log: Path
+    headers: dict[str, str] = field(default_factory=dict)
     processes: list[subprocess.Popen] = field(default_factory=list)
 
     @property
@@ -59,7 +61,7 @@ class Server:
         """The JSON that is answered. Raises ServerFailed for an error."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
-            connection.request(method, path, body, {"Content-Type": kind} if body is not None else {})
+            connection.request(method, path, body, self.headers | ({"Content-Type": kind} if body is not None else {}))
             answer = connection.getresponse()
             data = answer.read()
         finally:
@@ -142,13 +144,13 @@ def running() -> Iterator[tuple[Server, Server, Path]]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="searchapi-bench-")))
         data = folder / "data"
-        ours = stack.enter_context(_started(searchapi(folder, data)))
-        floor = stack.enter_context(_started(noop(folder)))
+        ours = stack.enter_context(started(searchapi(folder, data)))
+        floor = stack.enter_context(started(noop(folder)))
         yield ours, floor, data
 
 
 @contextmanager
-def _started(server: Server) -> Iterator[Server]:
+def started(server: Server) -> Iterator[Server]:
     try:
         server.start()
         yield server
@@ -157,9 +159,27 @@ def _started(server: Server) -> Iterator[Server]:
 
 
 def searchapi(folder: Path, data_dir: Path) -> Server:
+    """With a key that may do everything; searching needs none."""
     port = free_port()
     commands = [[sys.executable, "-m", "searchapi", "indexer"], _gunicorn("searchapi.wsgi:app")]
-    return Server(port, "/health/ready", commands, _environment(folder, data_dir, port), folder / "indexer.log")
+    environment = _environment(folder, data_dir, port)
+    headers = {"Authorization": f"Bearer {admin_key(environment)}"}
+    return Server(port, "/health/ready", commands, environment, folder / "indexer.log", headers)
+
+
+def beside(first: Server, app: str, headers: dict[str, str], settings: dict[str, str]) -> Server:
+    """Another Gunicorn on the data folder of the first, with these settings."""
+    port = free_port()
+    environment = first.environment | {"PORT": str(port)} | settings
+    return Server(port, "/health/ready", [_gunicorn(app)], environment, first.log, headers)
+
+
+def admin_key(environment: dict[str, str]) -> str:
+    command = [sys.executable, "-m", "searchapi", "keys", "create", "--admin", "--quiet"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ServerFailed(f"no key could be made: {done.stderr.strip()}")
+    return done.stdout.strip()
 
 
 def noop(folder: Path) -> Server:
@@ -172,8 +192,9 @@ def _gunicorn(app: str) -> list[str]:
 
 
 def _environment(folder: Path, data_dir: Path, port: int) -> dict[str, str]:
-    """This process's, less every setting of searchapi: those come from an empty file and from here."""
-    (folder / "env").touch()
+    """This process's, less every setting of searchapi: those come from a file with nothing but a secret, and from here."""
+    if not (folder / "env").exists():
+        (folder / "env").write_text(f"SECRET_KEY={secrets.token_urlsafe(48)}\n")
     log = Path(os.devnull).stat()
     names = {s.name for s in SETTINGS}
     return {name: value for name, value in os.environ.items() if name not in names} | {
@@ -183,6 +204,8 @@ def _environment(folder: Path, data_dir: Path, port: int) -> dict[str, str]:
         "PORT": str(port),
         "WORKERS": str(WORKERS),
         "THREADS": str(THREADS),
+        "RATE_LIMIT_PER_KEY": "off",
+        "RATE_LIMIT_PER_IP": "off",
     }
 
 

@@ -78,6 +78,7 @@ def test_command_line_page(tmp_path):
     [
         ("relevance.md", "python -m tests.relevance.report", "success@1"),
         ("performance.md", 'python -m bench.profile "list items "', "in the service"),
+        ("performance.md", "python -m bench.costs", "all guards: + "),
     ],
 )
 def test_commands_of_the_pages(page, command, shown):
