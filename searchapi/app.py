@@ -10,7 +10,7 @@ from typing import Any
 from flask import Flask, Request
 from flask.sessions import NullSession, SessionInterface
 
-from . import address, auth, config, cors, guard, incoming, logs, problems, ratelimit, requestlog, routes, sentry
+from . import address, auth, config, cors, guard, idempotency, incoming, logs, problems, ratelimit, requestlog, routes, sentry
 from .config import Settings
 from .engines import open_engine
 from .engines.base import Engine, SystemStore
@@ -41,6 +41,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None, s
     address.init_app(app, settings.proxy_hops)
     register_routes(app)
     guard.init_app(app)
+    idempotency.init_app(app)
     problems.init_app(app)
     # What happens before a request is answered, in this order; what happens after it, in the reverse.
     requestlog.init_app(app, settings, secret)

@@ -27,6 +27,7 @@ from flask import Flask, Response, after_this_request, request
 from . import logs
 from .auth import grant
 from .exceptions import EngineError, Invalid
+from .incoming import request_body
 from .keytext import PATTERN
 from .model import Once, WriteResult
 from .services import services
@@ -131,9 +132,12 @@ def _claimed(view: View) -> View:
 
 
 def _body() -> bytes:
-    """The whole body, which the route then reads again."""
-    data = request.get_data()
-    request.environ["wsgi.input"] = io.BytesIO(data)
+    """The body as it was meant, unpacked, so that packing it another way changes nothing. The route reads it again; and refuses it
+    where it is too long, of which one byte too many is left to tell."""
+    settings, environ = services().settings, request.environ
+    data = request_body(settings).read_all(settings.max_document_bytes)
+    environ.pop("HTTP_CONTENT_ENCODING", None)
+    environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(data), str(len(data))
     return data
 
 

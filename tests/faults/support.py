@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -195,13 +195,16 @@ class Client:
         self._headers = bearer(key)
         self._connection: http.client.HTTPConnection | None = None
 
-    def ask(self, method: str, path: str, body: Any = None) -> Answer | None:
+    def send(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> http.client.HTTPConnection:
+        if self._connection is None:
+            self._connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        headers = self._headers | ({"Content-Type": "application/json"} if body is not None else {}) | dict(headers)
+        self._connection.request(method, path, orjson.dumps(body) if body is not None else None, headers)
+        return self._connection
+
+    def ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = {}) -> Answer | None:
         try:
-            if self._connection is None:
-                self._connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
-            headers = self._headers | ({"Content-Type": "application/json"} if body is not None else {})
-            self._connection.request(method, path, orjson.dumps(body) if body is not None else None, headers)
-            response = self._connection.getresponse()
+            response = self.send(method, path, body, headers).getresponse()
             raw = response.read()
             kind = response.headers.get_content_type()
             decoded = orjson.loads(raw) if raw and kind.endswith("json") and "ndjson" not in kind else raw
