@@ -7,6 +7,7 @@ client's is that many from the end; what is before it anybody may have written. 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any
@@ -24,7 +25,20 @@ _WITH_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
 def init_app(app: Flask, hops: int) -> None:
     """REMOTE_ADDR becomes the client's address. The scheme is what the nearest proxy says."""
     if hops:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=1)
+        app.wsgi_app = unquoted(ProxyFix(app.wsgi_app, x_for=hops, x_proto=1))
+
+
+def unquoted(wsgi_app: Callable) -> Callable:
+    """WSGI middleware: X-Forwarded-For without quotes. ProxyFix takes what is between two of them for one address, so a client that
+    opens one would hide what the proxies add to it."""
+
+    def call(environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
+        forwarded = environ.get("HTTP_X_FORWARDED_FOR")
+        if forwarded and '"' in forwarded:
+            environ["HTTP_X_FORWARDED_FOR"] = forwarded.replace('"', "")
+        return wsgi_app(environ, start_response)
+
+    return call
 
 
 def client(environ: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from . import address, auth, guard
+from .body import READ_SO_FAR
 from .config import Settings, SettingsError
 from .exceptions import RateLimited, SearchAPIError, TooLarge
 from .keystore import Grant
@@ -33,7 +34,6 @@ log = logging.getLogger("searchapi.ratelimit")
 
 BODY_UNIT = 64 << 10  # bytes of a body that cost 1
 REDIS_TIMEOUT = 0.05  # seconds: what a request can lose to a Redis that hangs, once
-BODY_READ = "searchapi.body_read"  # in environ: bytes of the body that were read, once unpacked
 
 # kind: `key`, `address` or `bad_keys`. here: whether limits are shared through Redis again, or each worker counts for itself.
 limited = Namespace().signal("limited")  # (app, kind)
@@ -114,7 +114,7 @@ class RateLimits:
         if not budgets:
             return response
         now = time.time()
-        more = -(-environ.get(BODY_READ, 0) // BODY_UNIT) - of_body
+        more = -(-environ.get(READ_SO_FAR, 0) // BODY_UNIT) - of_body
         if more > 0:  # it came without a length, or packed: what it was is known now
             for bucket in budgets:
                 self._budgets.charge(bucket, more, now)
@@ -166,14 +166,18 @@ def _whose(bucket: Bucket) -> str:
         return f"this key may cost {text}"
     if bucket.kind == "address":
         return f"this address, {who}, may cost {text}"
-    return f"from this address, {who}, no more than {text} wrong keys are looked at"
+    return f"from this address, {who}, no more than {_in_words(bucket)} are looked at"
+
+
+def _in_words(bad_keys: Bucket) -> str:
+    return f"{bad_keys.limit.amount} wrong keys in one {bad_keys.limit.item.GRANULARITY.name}"
 
 
 def _used_up(bucket: Bucket) -> None:
     """One line a window, not one for each request that is refused in it."""
     facts = {"limit": bucket.kind, "of": bucket.who, "rate": bucket.limit.text}
     if bucket.kind == "bad_keys":
-        log.warning("%s wrong keys came from %s, more are answered 429", bucket.limit.text, bucket.who, extra=facts)
+        log.warning("%s came from %s: more are answered 429", _in_words(bucket), bucket.who, extra=facts)
     else:
         log.info("rate limit used up: %s of %s", bucket.limit.text, bucket.who, extra=facts)
 
