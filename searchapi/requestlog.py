@@ -18,6 +18,7 @@ from typing import Any
 from flask import Flask, Response, request
 
 from . import logs
+from .body import READ_SO_FAR
 from .config import Settings
 from .secretkey import derived
 
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 _GIVEN = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")
 _LONGEST = 1000  # characters of a path, which may have 8,190
 _REFUSED = frozenset((401, 403, 429))  # who did this is worth knowing; of others the address, personal data, is not kept
-READ_SO_FAR = "searchapi.body_read"
 
 
 def init_app(app: Flask, settings: Settings, secret: bytes) -> None:
