@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from flask import Flask, current_app, request
+from flask import Flask, request
 
 from .keystore import SCOPES
 
@@ -51,13 +51,14 @@ def init_app(app: Flask) -> None:
     missing = sorted(name for name, view in app.view_functions.items() if not hasattr(view, "guard"))
     if missing:
         raise LookupError(f"routes without a guard: {', '.join(missing)}")
-    app.extensions["guards"] = {name: view.guard for name, view in app.view_functions.items()}  # type: ignore[attr-defined]
+    app.extensions["guards"] = guards = {name: view.guard for name, view in app.view_functions.items()}  # type: ignore[attr-defined]
+    for rule in app.url_map.iter_rules():
+        rule.guard = guards[rule.endpoint]  # type: ignore[attr-defined]
 
 
 def current() -> Guard:
     """The guard of the request that is being answered."""
-    if request.url_rule is None:
+    asked = request._get_current_object()  # every way through the proxy costs, and several guards ask with every request
+    if asked.url_rule is None:
         return NOWHERE
-    if request.method == "OPTIONS":
-        return OPTIONS
-    return current_app.extensions["guards"][request.url_rule.endpoint]
+    return OPTIONS if asked.method == "OPTIONS" else asked.url_rule.guard
