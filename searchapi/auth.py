@@ -8,13 +8,15 @@ developer visits can search the data, not by DNS rebinding either.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, g, request
 from flask_httpauth import HTTPTokenAuth
+from werkzeug.datastructures import Authorization
 
 from . import guard, logs
 from .config import LOOPBACK
@@ -24,7 +26,22 @@ from .services import services
 
 UNAUTHORIZED = 401
 
-bearer = HTTPTokenAuth("Bearer", realm="searchapi")
+
+class Bearer(HTTPTokenAuth):
+    """flask-httpauth's, with three steps made short, for every request takes them: together they were a third of its time."""
+
+    def get_auth(self) -> Authorization | None:
+        scheme, _, token = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        return Authorization("bearer", token=token.strip()) if scheme.lower() == "bearer" else None
+
+    def authorize(self, role: frozenset[str], user: Grant, auth: Authorization | None) -> bool:
+        return not user.scopes.isdisjoint(role)
+
+    def ensure_sync(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        return f  # nothing here is async
+
+
+bearer = Bearer("Bearer", realm="searchapi")
 
 
 def grant() -> Grant:
@@ -46,14 +63,9 @@ def offered() -> Grant | None:
 
 @bearer.verify_token
 def _verify(token: str) -> Grant:
-    found = services().keys.verify(token, datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"))
+    found = services().keys.verify(token, logs.timestamp(time.time()))
     logs.note(key=found.key_id)
     return found
-
-
-@bearer.get_user_roles
-def _scopes(found: Grant) -> list[str]:
-    return list(found.scopes)
 
 
 @bearer.error_handler
@@ -73,7 +85,7 @@ def init_app(app: Flask, on_refusal: Callable[[SearchAPIError], None]) -> None:
     checks: dict[tuple[str, ...], Callable[[], None]] = {}
     for known in app.extensions["guards"].values():
         if known.scopes and known.scopes not in checks:
-            checks[known.scopes] = bearer.login_required(role=list(known.scopes))(_allowed)
+            checks[known.scopes] = bearer.login_required(role=frozenset(known.scopes))(_allowed)
 
     @app.before_request
     def authenticate() -> None:
