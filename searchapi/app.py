@@ -10,7 +10,23 @@ from typing import Any
 from flask import Flask, Request
 from flask.sessions import NullSession, SessionInterface
 
-from . import address, auth, config, cors, guard, idempotency, incoming, logs, problems, ratelimit, requestlog, routes, sentry
+from . import (
+    address,
+    admission,
+    auth,
+    config,
+    cors,
+    guard,
+    idempotency,
+    incoming,
+    logs,
+    metrics,
+    problems,
+    ratelimit,
+    requestlog,
+    routes,
+    sentry,
+)
 from .config import Settings
 from .engines import open_engine
 from .engines.base import Engine, SystemStore
@@ -47,8 +63,10 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None, s
     requestlog.init_app(app, settings, secret)
     cors.init_app(app, settings)
     sentry.init_app(app, settings)
+    metrics.init_app(app, settings)
     auth.init_app(app, on_refusal=ratelimit.refused)
     ratelimit.init_app(app, settings)
+    admission.init_app(app, settings)
     return app
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from searchapi import logs
 from searchapi.config import SettingsError, load, require_safe
+from searchapi.metricfiles import MetricFiles
 
 try:
     settings = load()
@@ -24,7 +25,9 @@ logs.last_resort()
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 worker_class = "gthread"
 workers = settings.workers
-threads = settings.threads
+# A thread for each turn (admission.py), for each place in the three lines for them, for each request that has stepped aside, and a
+# few that are always free to answer /health and to refuse. Gunicorn starts one only when all others have something to do.
+threads = settings.threads + settings.write_threads + settings.stream_threads + 4 * settings.max_waiting + 4
 preload_app = False  # the engine must be opened after the fork
 control_socket_disable = True  # a user without a home cannot have one
 graceful_timeout = 30
@@ -48,6 +51,21 @@ logconfig_dict = {
     },
     "root": {"level": "WARNING", "handlers": ["stderr"]},
 }
+
+
+def on_starting(server) -> None:
+    try:
+        server.metric_files = MetricFiles()
+    except OSError as error:
+        sys.exit(f"searchapi cannot start: the files of its metrics cannot be made: {error}")
+
+
+def child_exit(server, worker) -> None:
+    server.metric_files.died(worker.pid, set(server.WORKERS))
+
+
+def on_exit(server) -> None:
+    server.metric_files.remove()
 
 
 def post_worker_init(worker) -> None:

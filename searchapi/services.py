@@ -11,6 +11,7 @@ from typing import Literal
 
 from flask import current_app, g
 
+from .admission import step_aside
 from .config import Settings
 from .engines.base import Engine, SystemStore
 from .exceptions import IndexExists, IndexNotFound, Invalid
@@ -92,13 +93,15 @@ class Services:
                 raise
 
     def refreshed(self, name: str, seq: int) -> bool:
-        """Wait, bounded, until searches see `seq`."""
+        """Wait, bounded, until searches see `seq`. Others may work meanwhile."""
+        step_aside()
         return self.engine.wait(name, seq, self.settings.wait_timeout_ms / 1000)
 
     # tasks
 
     def finished(self, task: Task) -> Task:
-        """The task once it has ended, or as it stands after WAIT_TIMEOUT_MS."""
+        """The task once it has ended, or as it stands after WAIT_TIMEOUT_MS. Others may work meanwhile."""
+        step_aside()
         end, pause = time.monotonic() + self.settings.wait_timeout_ms / 1000, 0.01
         while task.status in ("queued", "running") and time.monotonic() < end:
             time.sleep(pause)

@@ -113,8 +113,8 @@ def test_gunicorn_settings(tmp_path):
     known = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOST": "::1", "PORT": "9001", "WORKERS": "3", "THREADS": "5"}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=known, capture_output=True, text=True, check=True)
     names, values = done.stdout.splitlines()
-    assert values == "[::1]:9001 3 5"
+    assert values == f"[::1]:9001 3 {5 + 2 + 2 + 4 * 8 + 4}"
     assert ast.literal_eval(names) == sorted(
-        "accesslog bind control_socket_disable graceful_timeout keepalive limit_request_line logconfig_dict post_worker_init "
-        "preload_app threads timeout worker_class worker_tmp_dir workers".split()
+        "accesslog bind child_exit control_socket_disable graceful_timeout keepalive limit_request_line logconfig_dict on_exit "
+        "on_starting post_worker_init preload_app threads timeout worker_class worker_exit worker_tmp_dir workers".split()
     )

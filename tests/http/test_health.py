@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 
 from searchapi.app import create_app
@@ -30,6 +33,16 @@ class Away:
         return call
 
 
+class Faked:
+    """The real engine but for what a test replaces."""
+
+    def __init__(self, real):
+        self.real = real
+
+    def __getattr__(self, name):
+        return getattr(self.real, name)
+
+
 class Broken(Away):
     def health(self) -> EngineHealth:
         raise RuntimeError("secret: /var/lib/searchapi/documents.db")
@@ -48,9 +61,36 @@ def test_alive(api):
     assert api.get("/health?probe=1") == {"status": "ok"}
 
 
-def test_ready(api):
-    """Readiness says its status only."""
-    assert api.get("/health/ready") == {"status": "ready"}
+def test_ready(app, api):
+    """Readiness says its status only, and with a key for metrics how it is doing. A wrong key changes nothing for a balancer."""
+    anybody = API(app.test_client())
+    assert anybody.get("/health/ready") == {"status": "ready"}
+    for wrong in ("Bearer sk_nothing", "Basic eDp5", "Bearer", ""):
+        assert anybody.get("/health/ready", headers={"Authorization": wrong}) == {"status": "ready"}, wrong
+    body = api.get("/health/ready")
+    assert body["status"] == "ready" and body["engine"]["lag"] == 0 and body["engine"]["lag_seconds"] == 0
+    assert body["turns"]["read"] == {"in_flight": 0, "waiting": 0}
+    assert body["rate_limits"]["storage"] == "memory"
+
+
+def test_readiness_is_not_asked_all_the_time(tmp_path):
+    """Anybody may ask, and the engine looks at every index: many at once are one look."""
+
+    class Counting(Faked):
+        looks = 0
+
+        def health(self):
+            type(self).looks += 1
+            time.sleep(0.05)
+            return self.real.health()
+
+    api = app_over(tmp_path, Counting)
+    threads = [threading.Thread(target=API(api.client.application.test_client()).get, args=("/health/ready",)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Counting.looks == 1
 
 
 def test_engine_figures(api, library):
