@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,11 +12,15 @@ from .. import exceptions
 from ..exceptions import Fault, SearchAPIError
 from ..model import Operation, Outcome, WriteResult
 
+_LONG = 1000  # bytes of JSON from which a record is compressed: of a thousand refusals most words are the same
+
 
 def packed(result: WriteResult) -> bytes:
-    """JSON: `[seq, [one an operation]]`, where one is its version, negative where the document is new, or what refused it:
-    `[kind of error, code, detail, [[pointer, code, detail]]]`. Ids and positions are in the operations, which come again."""
-    return orjson.dumps([result.seq, [_packed(outcome) for outcome in result.outcomes]])
+    """JSON, a long one compressed: `[seq, [one an operation]]`, where one is its version, negative where the document is new, or
+    what refused it: `[kind of error, code, detail, [[pointer, code, detail]]]`. Ids and positions are in the operations, which come
+    again."""
+    text = orjson.dumps([result.seq, [_packed(outcome) for outcome in result.outcomes]])
+    return zlib.compress(text, 1) if len(text) > _LONG else text
 
 
 def _packed(outcome: Outcome) -> Any:
@@ -27,7 +32,7 @@ def _packed(outcome: Outcome) -> Any:
 
 def unpacked(record: bytes, operations: Sequence[Operation]) -> WriteResult:
     """The result of these operations when they were done."""
-    seq, entries = orjson.loads(record)
+    seq, entries = orjson.loads(record if record.startswith(b"[") else zlib.decompress(record))
     outcomes = (_unpacked(entry, operation) for entry, operation in zip(entries, operations, strict=True))
     return WriteResult(seq, tuple(outcomes), replayed=True)
 

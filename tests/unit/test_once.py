@@ -6,7 +6,6 @@ import contextlib
 import sqlite3
 import time
 
-import orjson
 import pytest
 
 from searchapi import exceptions
@@ -161,22 +160,31 @@ def test_what_a_record_weighs(engine):
         return path.stat().st_size
 
     batch = [Operation("put", f"{n}", {"id": f"{n}"}, n) for n in range(1000)]
-    for name, operations, rounds in (("one", put("a"), 2000), ("batch of 1000", batch, 20)):
+    detail = "year: expected a whole number, got a string, 'number {}', in a document whose other fields are as they should be."
+    errors = [Invalid.at("/year", "field_type", detail.format(n)) for n in range(1000)]
+    for name, operations, rounds in (("one", put("a"), 2000), ("batch of 1000", batch, 20), ("refused 1000", batch, 20)):
         engine.write("books", operations, Once(f"{name} first", b"x" * 16))
         before = size()
         with store(engine)._writing() as connection:
-            result = packed(WriteResult(10**6, tuple(Outcome(o.position, o.id, version=10**6) for o in operations)))
+            refused = name.startswith("refused")
+            outcomes = (
+                Outcome(o.position, o.id, 10**6 + n, error=errors[n] if refused else None) for n, o in enumerate(operations)
+            )
+            result = packed(WriteResult(10**6, tuple(outcomes)))
             for n in range(rounds):
                 once = Once(f"Ai3mOoFq2JxT:8e03978e-40d5-43dd-bc93-{name[:3]}{n:09}/0", b"x" * 16)
                 records.record(connection, once, result)
         sizes[name] = (size() - before) / rounds
     print({name: round(value) for name, value in sizes.items()})
-    assert sizes["one"] < 400 and sizes["batch of 1000"] < 20_000
+    assert sizes["one"] < 400 and sizes["batch of 1000"] < 20_000 and sizes["refused 1000"] < 50_000
 
 
-def test_an_invalid_document_is_a_record_too(engine):
-    """JSON keeps what a fault says, whatever characters are in it."""
-    operations = [Operation("put", "a", {"id": "a", "n": "x"})]
+@pytest.mark.parametrize("count", [1, 500])
+def test_what_a_fault_says_is_kept(count):
+    """Whatever characters are in it, in short records and in long ones."""
+    operations = [Operation("put", f"{n}", {"n": "x"}, n) for n in range(count)]
     error = Invalid.at("/n", "field_type", 'Expected "a number", got \u2028é\U0001f600.')
-    result = unpacked(packed(WriteResult(0, (Outcome(0, "a", error=error),))), operations)
-    assert result.outcomes[0].error.errors == error.errors and orjson.loads(packed(result))[0] == 0
+    record = packed(WriteResult(0, tuple(Outcome(o.position, o.id, error=error) for o in operations)))
+    assert len(record) < 5000
+    for outcome, operation in zip(unpacked(record, operations).outcomes, operations, strict=True):
+        assert (outcome.id, outcome.position, outcome.error.errors) == (operation.id, operation.position, error.errors)
