@@ -43,9 +43,10 @@ class Persistent(threading.Thread):
         except BaseException as error:
             self.failure = error
 
-    def end(self) -> None:
+    def stop(self) -> None:
         self._stop_asked.set()
-        self.join()
+
+    def check(self) -> None:
         if self.failure is not None:
             raise self.failure
 
@@ -123,7 +124,11 @@ def test_each_write_once_whatever_is_killed(site: Site, seed: int):
                 kills += _kill_one(server, chance)
     finally:
         for thread in threads:
-            thread.end()
+            thread.stop()
+        for thread in threads:
+            thread.join()
+    for thread in threads:
+        thread.check()
     written = sum(thread.written for thread in threads)
     client = site.client()
     eventually(lambda: client.status("GET", "/health/ready") == 200, "the server is back")
