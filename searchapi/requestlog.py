@@ -24,7 +24,7 @@ from .secretkey import derived
 
 log = logging.getLogger(__name__)
 
-_GIVEN = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")
+_GIVEN = re.compile(r"(?!.*(?:sk_[0-9A-Za-z]{12}_|eyJ[\w-]{12}))[A-Za-z0-9._-]{8,64}\Z")  # but no key, and no JWT
 _LONGEST = 1000  # characters of a path, which may have 8,190
 _REFUSED = frozenset((401, 403, 429))  # who did this is worth knowing; of others the address, personal data, is not kept
 
