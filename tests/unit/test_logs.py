@@ -173,7 +173,7 @@ def test_arguments_that_do_not_fit(configure, capfd):
 
 def test_secrets_are_gone(configure, capfd):
     """In messages, in what comes with them, in tracebacks, in lines of requests; for people too."""
-    key = "sk_4fJ0aZ71Qw2x_0123456789ABCDEFGHIJKLMNOPQRSTUVabcdef"
+    key = "sk_4fJ0aZ71Qw2x_0123456789ABCDEFGHIJKLMNOPQRSTUVabcdef"  # pragma: allowlist secret
     for settings in (PRODUCTION, Settings(secret_key=PRODUCTION.secret_key)):
         configure(settings)
         try:

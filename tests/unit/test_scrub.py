@@ -15,11 +15,11 @@ from searchapi.scrub import Scrubber, encoded, secrets_of
 
 KEY = keytext.written("4fJ0aZ71Qw2x", "0123456789ABCDEFGHIJKLMNOPQRSTUV")
 SECRET = KEY[16:]  # what nobody may read
-JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTYifQ.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTYifQ.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"  # pragma: allowlist secret
 SECRET_KEY = 'a "quoted" \\ secret/key wörd 0123456789'
 SETTINGS_WITH_SECRETS = Settings(
     secret_key=SECRET_KEY,
-    redis_url="rediss://writer:p%40ss-of-redis@redis.example:6380/0",
+    redis_url="rediss://writer:p%40ss-of-redis@redis.example:6380/0",  # pragma: allowlist secret
     sentry_dsn="https://0123456789abcdef@o1.ingest.example/42",
 )
 scrubber = Scrubber(secrets_of(SETTINGS_WITH_SECRETS))
@@ -37,9 +37,10 @@ scrubber = Scrubber(secrets_of(SETTINGS_WITH_SECRETS))
         (JWT, "[redacted]"),
         (f"token={JWT};", "token=[redacted];"),
         (JWT[:40], "[redacted]"),
+        # pragma: allowlist nextline secret
         ("redis://writer:p4ss-word@10.0.0.1:6379/0 is away", "redis://writer:[redacted]@10.0.0.1:6379/0 is away"),
         ("https://0a1b2c@sentry.example/4", "https://[redacted]@sentry.example/4"),
-        ("rediss://writer:p%40ss-of-redis@redis.example", "rediss://writer:[redacted]@redis.example"),
+        ("rediss://writer:p%40ss-of-redis@redis.example", "rediss://writer:[redacted]@redis.example"),  # pragma: allowlist secret
         ("the password is p@ss-of-redis", "the password is [redacted]"),
         ("the project's key is 0123456789abcdef", "the project's key is [redacted]"),
         (f"it is {SECRET_KEY}!", "it is [redacted]!"),
