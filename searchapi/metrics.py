@@ -21,7 +21,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from . import __version__, logs, ratelimit
+from . import __version__, idempotency, logs, ratelimit
 from .config import Settings
 from .engines.base import Engine
 from .exceptions import Overloaded, SearchAPIError
@@ -64,6 +64,7 @@ class Metrics:
         self.unauthorized = Counter("searchapi_unauthorized", "Requests without a key, or with a wrong one.", registry=of)
         self.rate_limited = Counter("searchapi_rate_limited", "Requests refused by a rate limit.", ("kind",), registry=of)
         self.fallbacks = Counter("searchapi_ratelimit_fallbacks", "Times that a worker lost Redis.", registry=of)
+        self.replayed = Counter("searchapi_idempotent_replays", "Writes answered again and not done again.", registry=of)
         self.in_memory = Gauge("searchapi_ratelimit_in_memory", "Workers that count rate limits for themselves.", **live)
         self.in_memory.set(0 if settings.redis_url else 1)
         self.workers = Gauge("searchapi_workers", "Worker processes.", **live)
@@ -131,6 +132,8 @@ def init_app(app: Flask, settings: Settings) -> None:
             duration = durations[route, method, status // 100] = metrics.requests.labels(route, method, f"{status // 100}xx")
         if status == 401:
             metrics.unauthorized.inc()
+        if "HTTP_IDEMPOTENCY_KEY" in environ and idempotency.REPLAYED in response.headers:
+            metrics.replayed.inc()
         if response.is_streamed:
             response.call_on_close(lambda: duration.observe(perf_counter() - logs.started(environ)))
             return response
