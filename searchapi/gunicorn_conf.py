@@ -23,7 +23,7 @@ logs.configure(settings)
 logs.last_resort()
 
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
-worker_class = "gthread"
+worker_class = "searchapi.worker.Worker"
 workers = settings.workers
 # A thread for each turn (admission.py), for each place in the three lines for them, for each request that has stepped aside, and a
 # few that are always free to answer /health and to refuse. Gunicorn starts one only when all others have something to do.
@@ -77,5 +77,5 @@ def post_worker_init(worker) -> None:
 
 def worker_exit(server, worker) -> None:
     """What a worker has in memory alone is written before it ends."""
-    if worker.wsgi is not None:
-        worker.wsgi.extensions["searchapi"].keys.close()
+    if loaded := sys.modules.get("searchapi.wsgi"):  # it is missing where it failed; the worker's own `wsgi` may be wrapped
+        loaded.app.extensions["searchapi"].keys.close()

@@ -54,6 +54,19 @@ HTTP_DETAILS: dict[int, str] = {
     500: "Something went wrong here, not with your request. The log has it under this request_id.",
 }
 
+# What Gunicorn refuses before there is a request (`worker.py`): code -> (status, detail).
+SERVER_CODES: dict[str, tuple[int, str]] = {
+    "bad_request": (400, "This is not HTTP that is understood here."),
+    "invalid_header": (400, "A header is not valid."),
+    "request_timeout": (408, "The request did not arrive within BODY_TIMEOUT_MS."),
+    "request_line_too_long": (414, "The request line is longer than 8,190 bytes; send a long search with POST."),
+    "expectation_failed": (417, "Of Expect only 100-continue is understood."),
+    "headers_too_large": (431, "A header may have 8,190 bytes, and a request 100 headers."),
+    "internal_error": (500, HTTP_DETAILS[500]),
+    "unsupported_transfer_coding": (501, "Of Transfer-Encoding only chunked is understood; Content-Encoding may be gzip."),
+    "http_version_not_supported": (505, "HTTP/1.0 and HTTP/1.1 are spoken here."),
+}
+
 
 def status_of(error: type[exceptions.SearchAPIError]) -> int:
     """The status of a kind of error: its own, or that of the nearest kind above it."""
@@ -64,20 +77,32 @@ def problem(
     status: int, code: str, detail: str, *, errors: list[dict[str, Any]] | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
     """A problem as an answer."""
-    body = {
-        "type": f"urn:searchapi:problem:{code}",
-        "title": code.replace("_", " ").capitalize(),
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "request_id": logs.request_id(),
-    }
+    body = _body(status, code, detail, logs.request_id())
     if errors:
         body["errors"] = errors
     logs.note(code=code)
     response = Response(logs.scrubber().line(orjson.dumps(body)), status, headers, content_type="application/problem+json")
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def of_server(code: str, request_id: str, header: str | None = None) -> tuple[int, bytes]:
+    """(status, body) of a problem that Gunicorn found. header: the one that it is about."""
+    status, detail = SERVER_CODES[code]
+    if header:
+        detail += f" It is about {header}."
+    return status, orjson.dumps(_body(status, code, detail, request_id))
+
+
+def _body(status: int, code: str, detail: str, request_id: str | None) -> dict[str, Any]:
+    return {
+        "type": f"urn:searchapi:problem:{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id,
+    }
 
 
 def _known(error: exceptions.SearchAPIError) -> Response:

@@ -39,6 +39,7 @@ def classes(kind=exceptions.SearchAPIError):
 def raised() -> dict[str, int]:
     """{code of a problem: status}, from the exceptions, from `code=` where one is raised, and from HTTP."""
     found = {code: status for status, code in problems.HTTP_CODES.items()}
+    found |= {code: status for code, (status, _) in problems.SERVER_CODES.items()}
     found |= {kind.code: problems.status_of(kind) for kind in classes()}
     for name, call in calls():
         kind = getattr(exceptions, name, None)
