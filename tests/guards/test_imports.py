@@ -30,6 +30,7 @@ WITHOUT_FLASK = (
     "logs",
     "scrub",
     "keytext",
+    "leases",
     "keyinput",
     "lastuse",
     "secretkey",
