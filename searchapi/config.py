@@ -215,7 +215,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("WRITE_THREADS", "2", integer(1, 64), "Writes that a worker does at once."),
     Setting("STREAM_THREADS", "2", integer(1, 64), "Exports that a worker sends at once."),
     Setting(
-        "MAX_WAITING", "8", integer(0, 1000), "Requests of a worker that may wait for their turn; the next one is answered 503."
+        "MAX_WAITING",
+        "8",
+        integer(0, 1000),
+        "Reads, and as many writes and exports, that may wait in a worker for their turn; the next one is answered 503.",
     ),
     Setting("MAX_WAIT_MS", "1000", integer(0, 60_000), "How long a request may wait for its turn before it is answered 503."),
     Setting("LOG_LEVEL", "info", choice("debug", "info", "warning", "error"), "The least severe level that is logged."),
