@@ -29,6 +29,7 @@ from .metricfiles import ALIVE, VARIABLE, counted, locked
 
 UNMATCHED = "unmatched"  # the route of what has no address here, and its method, which a client can make up
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds
+LIMITS = ("key", "address", "bad_keys")  # kinds of rate limits
 MAX_INDEXES = 100  # whose figures a scrape shows, the first by name
 MAX_SCRAPES = 2  # at once, in a worker
 SCRAPE_PATIENCE = 2.0  # seconds that a scrape waits while files of dead workers are added up
@@ -63,6 +64,8 @@ class Metrics:
         self.shed = Counter("searchapi_requests_shed", "Requests refused because too much was to do.", ("turn",), registry=of)
         self.unauthorized = Counter("searchapi_unauthorized", "Requests without a key, or with a wrong one.", registry=of)
         self.rate_limited = Counter("searchapi_rate_limited", "Requests refused by a rate limit.", ("kind",), registry=of)
+        for kind in LIMITS:  # a row that is there from the start can be added to others
+            self.rate_limited.labels(kind)
         self.fallbacks = Counter("searchapi_ratelimit_fallbacks", "Times that a worker lost Redis.", registry=of)
         self.replayed = Counter("searchapi_idempotent_replays", "Writes answered again and not done again.", registry=of)
         self.in_memory = Gauge("searchapi_ratelimit_in_memory", "Workers that count rate limits for themselves.", **live)

@@ -22,6 +22,7 @@ from tests.keys import CREATED, admin_key
 from .conftest import API
 
 Labels = frozenset[tuple[str, str]]
+DOCS = Path(__file__).parents[2] / "docs/metrics.md"
 DURATION = "searchapi_request_duration_seconds_count"
 
 
@@ -121,6 +122,24 @@ def test_names_follow_the_conventions(site):
 
 
 BUILD = ("version", "release", "environment")
+
+
+def test_docs(site):
+    """Every name is in the table of docs/metrics.md, with its type and labels, and no other."""
+    site.api.post("/v1/indexes/books/documents", json=[{"id": 1}])
+    site.api.get("/v1/indexes/books/search?q=a")
+    found = {}
+    for family in text_string_to_metric_families(site.api.get("/metrics").decode()):
+        if family.name.endswith("_created"):  # where it counts in memory alone
+            continue
+        labels = set().union(*(set(sample.labels) for sample in family.samples)) - {"le"}
+        found[family.name + "_total" * (family.type == "counter")] = (family.type, labels)
+    table = re.findall(r"^\| `(searchapi_\w+)` \| (\w+) \|(.*?)\|", DOCS.read_text(), re.M)
+    assert {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in table} == found
+    assert set(re.findall(r"searchapi_[a-z_]+", DOCS.read_text())) <= {
+        *found,
+        *(f"{n}_{s}" for n in found for s in ("count", "bucket")),
+    }
 
 
 def test_refusals(tmp_path):
