@@ -16,6 +16,7 @@ from .support import Site, eventually
 pytestmark = pytest.mark.slow
 
 WORKERS, CLIENTS = 4, 8
+# The timeouts in the URLs are longer than our own, because on a crowded machine a Redis that is well may take long to answer.
 
 
 @pytest.fixture
@@ -95,7 +96,9 @@ class Floods:
 def test_four_workers_hold_a_limit(tmp_path, redis, kind, most):
     """Flooded, they let through 98 to 100 % of it together, and exactly a small one."""
     limit = {f"RATE_LIMIT_PER_{kind}": f"{most}/day"}
-    with Site(tmp_path / "data", WORKERS=str(WORKERS), REDIS_URL=redis.url, LOG_LEVEL="warning", **limit) as site:
+    with Site(
+        tmp_path / "data", WORKERS=str(WORKERS), REDIS_URL=f"{redis.url}&socket_timeout=10", LOG_LEVEL="warning", **limit
+    ) as site:
         site.server()
         with Floods(site) as floods:
             eventually(floods.all_refused, "the limit is used up")
@@ -110,7 +113,13 @@ def test_four_workers_hold_a_limit(tmp_path, redis, kind, most):
 
 def test_killed_under_load(tmp_path, redis):
     """Redis is killed and comes back empty: every request is answered, limits hold before, meanwhile and after."""
-    with Site(tmp_path / "data", WORKERS="2", REDIS_URL=redis.url, RATE_LIMIT_PER_KEY="100/second", LOG_LEVEL="warning") as site:
+    with Site(
+        tmp_path / "data",
+        WORKERS="2",
+        REDIS_URL=f"{redis.url}&socket_timeout=0.5",
+        RATE_LIMIT_PER_KEY="100/second",
+        LOG_LEVEL="warning",
+    ) as site:
         site.server()
         phases = {}
         with Floods(site) as floods:
