@@ -206,6 +206,8 @@ def _environment(folder: Path, data_dir: Path, port: int) -> dict[str, str]:
         "THREADS": str(THREADS),
         "RATE_LIMIT_PER_KEY": "off",
         "RATE_LIMIT_PER_IP": "off",
+        "DEFAULT_TIMEOUT_MS": "10000",  # a busy machine makes figures worse, it must not end the run
+        "MAX_WAIT_MS": "10000",
     }
 
 
