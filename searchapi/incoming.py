@@ -137,7 +137,7 @@ def flag(given: dict[str, str], name: str) -> bool:
     """A parameter that is `true` or `false` (left out)."""
     value = given.get(name, "false")
     if value not in ("true", "false", ""):
-        raise Invalid.at(name, "wrong_type", f"{name} must be true or false, not {value!r}.")
+        raise Invalid.at(name, "wrong_type", f"{name} must be true or false, not {abridged(value)!r}.")
     return value != "false"
 
 
@@ -156,7 +156,7 @@ def waits(given: dict[str, str]) -> bool:
     """Whether `refresh=wait_for` was asked for."""
     value = given.get("refresh", "false")
     if value not in ("wait_for", "false"):
-        raise Invalid.at("refresh", "wrong_value", f"refresh must be wait_for, not {value!r}.")
+        raise Invalid.at("refresh", "wrong_value", f"refresh must be wait_for, not {abridged(value)!r}.")
     return value == "wait_for"
 
 
@@ -183,7 +183,7 @@ def must_be_new() -> bool:
     if text is None:
         return False
     if text.strip() != "*":
-        raise Invalid.at("If-None-Match", "wrong_value", f"If-None-Match on a write must be *, not {text!r}.")
+        raise Invalid.at("If-None-Match", "wrong_value", f"If-None-Match on a write must be *, not {abridged(text)!r}.")
     return True
 
 

@@ -13,8 +13,14 @@ MAX_TYPED = 300  # characters: comparing longer ones with names is slow and find
 
 
 def pointer(*keys: str | int) -> str:
-    """A JSON Pointer (RFC 6901): `pointer("a/b", 0)` -> `"/a~1b/0"`."""
-    return "".join("/" + printable(str(key)).replace("~", "~0").replace("/", "~1") for key in keys)
+    """A JSON Pointer (RFC 6901): `pointer("a/b", 0)` -> `"/a~1b/0"`. Keys too long for any name are abridged: an error must not be
+    many times as long as what it is about."""
+    return "".join("/" + _segment(str(key)) for key in keys)
+
+
+def _segment(key: str) -> str:
+    shown = printable(key) if len(key) <= MAX_TYPED else abridged(key)
+    return shown.replace("~", "~0").replace("/", "~1")
 
 
 def printable(text: str) -> str:
