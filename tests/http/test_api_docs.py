@@ -130,6 +130,20 @@ def test_examples(port, key, tmp_path):
     assert len((tmp_path / "books.ndjson").read_text().splitlines()) == 5  # four documents, and curl's own newline here
 
 
+def test_examples_of_keys(port, data, tmp_path):
+    """docs/keys.md from top to bottom in one shell: each key is used as the page says."""
+    examples = _BLOCK.findall((ROOT / "docs/keys.md").read_text())
+    assert len(examples) > 7
+    script = _CURL + "".join(f"{script}echo ----\n" for script, _ in examples)
+    script = script.replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace(".venv/bin/python", sys.executable)
+    done = run(script, tmp_path, DATA_DIR=str(data))
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    said = done.stdout.split("----\n")
+    for (script, shown), answer in zip(examples, said, strict=False):
+        if shown:
+            assert_like(json.loads(answer.strip().splitlines()[-1]), json.loads(shown), script)
+
+
 def test_slashes_in_ids_over_a_real_server(port, key):
     """Gunicorn hands the raw path through: an id with a slash is not two segments."""
     base = f"http://127.0.0.1:{port}/v1/indexes/paths/documents"
