@@ -34,6 +34,8 @@ WITHOUT_FLASK = (
     "keyinput",
     "lastuse",
     "secretkey",
+    "body",
+    "checking",
 )
 MODULES = sorted(
     ".".join(("searchapi", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")

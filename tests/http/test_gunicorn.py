@@ -362,6 +362,22 @@ def test_pipelined_requests(server):
     assert [client.answer().status for _ in range(3)] == [200, 200, 200]
 
 
+@pytest.mark.slow
+def test_stopping(tmp_path, capsys):
+    """Connections that say nothing do not keep a server that is told to stop."""
+    with served(tmp_path) as server:
+        silent = [server.client() for _ in range(5)]
+        server.healthy()
+        started = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+        took = time.monotonic() - started
+        assert all(client.closed() for client in silent)
+    with capsys.disabled():
+        print(f" [stopped in {took:.1f} s] ", end="")
+    assert took < 15, "Gunicorn's grace is 30 s"
+
+
 # ---------------------------------------------------------------------------------------------------------------- memory
 
 
