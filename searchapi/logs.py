@@ -26,7 +26,7 @@ from typing import Any
 from .config import Settings
 from .scrub import Scrubber, encoded, secrets_of
 
-REQUESTS = "searchapi.request"  # the logger that lines of requests are said to come from
+_requests = logging.getLogger("searchapi.request")  # whose level decides, and whose name they have; the lines go past it
 
 _LONGEST = 8000  # characters of a text in a record's line; journald takes 48 KiB a line
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
@@ -50,9 +50,10 @@ def begin(environ: dict[str, Any], facts: dict[str, Any]) -> None:
     _request.set(facts)
 
 
-def end() -> None:
-    """From here on it does not."""
-    _request.set(None)
+def end(facts: dict[str, Any]) -> None:
+    """From here on it does not. A stream may be closed late, when the thread answers another one."""
+    if _request.get() is facts:
+        _request.set(None)
 
 
 def current() -> dict[str, Any] | None:
@@ -91,12 +92,12 @@ def note(**facts: Any) -> None:
 def request_line(facts: dict[str, Any], level: int) -> None:
     """The line of one request: `method`, `path`, `status`, `ms` and what else is known. For `requestlog.py`, and for what Gunicorn
     refuses before there is a request."""
-    if not logging.getLogger(REQUESTS).isEnabledFor(level):
+    if not _requests.isEnabledFor(level):
         return
     if _form.people:
         _put(_form.scrubber.text(_request_for_people(facts)).encode(errors="backslashreplace"), level)
     else:
-        head = {"time": timestamp(time.time()), "level": _LEVELS[level], "logger": REQUESTS}
+        head = {"time": timestamp(time.time()), "level": _LEVELS[level], "logger": _requests.name}
         _put(encoded(head | facts), level)
 
 
@@ -252,6 +253,8 @@ def _put(line: bytes, level: int) -> None:
     if not line.isascii() or b"\x7f" in line:
         line = _UNSAFE.sub(lambda match: b"\\u%04x" % ord(match[0].decode()), line)
     line = b"<%d>%b\n" % (_PRIORITIES.get(level, 6), line) if _form.priority else line + b"\n"
-    with contextlib.suppress(OSError):  # a closed or full stderr must not fail a request that was answered
+    try:
         while line := line[os.write(2, line) :]:
             pass
+    except OSError:  # a closed or full stderr must not fail a request that was answered
+        pass

@@ -58,7 +58,7 @@ def init_app(app: Flask, settings: Settings, secret: bytes) -> None:
             response.response = Watched(response.response, facts)
             response.call_on_close(lambda: finish(facts, environ))
         else:
-            facts["bytes"] = 0 if facts["method"] == "HEAD" else response.content_length or 0
+            facts["bytes"] = 0 if facts["method"] == "HEAD" else sum(map(len, response.response))
             finish(facts, environ)
         return response
 
@@ -69,7 +69,10 @@ def _finisher(settings: Settings, secret: bytes) -> Callable[[dict[str, Any], di
     key = derived(secret, "log", "q")
 
     def finish(facts: dict[str, Any], environ: dict[str, Any]) -> None:
-        logs.end()
+        if "ms" in facts:  # a stream that is closed twice
+            return
+        logs.end(facts)
+        facts["ms"] = round((perf_counter() - logs.started(environ)) * 1000, 2)
         status = facts["status"]
         level = logging.INFO if status < 500 else logging.WARNING if status == 503 else logging.ERROR
         if "broken" in facts:
@@ -84,7 +87,6 @@ def _finisher(settings: Settings, secret: bytes) -> Callable[[dict[str, Any], di
             facts["address"] = environ.get("REMOTE_ADDR", "")[:80]
         if "q" in facts and not clear:
             facts["q"] = hashlib.blake2b(facts["q"].encode(errors="surrogatepass"), digest_size=6, key=key).hexdigest()
-        facts["ms"] = round((perf_counter() - logs.started(environ)) * 1000, 2)
         logs.request_line(facts, level)
 
     return finish

@@ -97,6 +97,11 @@ def start(tmp_path: Path, sentry: Sentry) -> Iterator:
             process.process.wait(60)
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
 def get(port: int, path: str, key: str) -> tuple[int, dict]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
@@ -111,8 +116,7 @@ def get(port: int, path: str, key: str) -> tuple[int, dict]:
 
 def test_a_server(start, key, sentry):
     """Gunicorn's lines and ours are JSON with priorities, from the start to the end; a crash is reported; no secret is anywhere."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     planted = {"CRASH_WITH": f"{OTHER} {SECRET_KEY}"}
     server = start("gunicorn", "-c", "python:searchapi.gunicorn_conf", "tests.crashing:app", PORT=str(port), **planted)
     eventually(lambda: get(port, "/health", key)[0] == 200, "the server to answer")
@@ -158,7 +162,7 @@ def test_a_server_that_cannot_start(start, tmp_path):
     server.process.wait(60)
     assert server.log.read_text().startswith("<2>searchapi cannot start: REQUIRE_KEYS")
     (tmp_path / "data").write_text("no folder")
-    server = start("gunicorn", "-c", "python:searchapi.gunicorn_conf", "searchapi.wsgi:app", PORT="0")
+    server = start("gunicorn", "-c", "python:searchapi.gunicorn_conf", "searchapi.wsgi:app", PORT=str(free_port()))
     server.process.wait(60)
     assert {priority for priority, _ in server.said("cannot start")} == {2} and server.process.returncode == 4
 

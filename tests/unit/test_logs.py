@@ -47,9 +47,11 @@ def test_members(configure, capfd):
     """Time, level, logger, message, what the caller adds, and the request where there is one."""
     configure(PRODUCTION)
     log.warning("disk %s", "full", extra={"index": "x", "folder": Path("/a"), "huge": 2**70, "bad": "\ud800"})
-    logs.begin({}, {"request_id": "trace-0001"})
+    facts = {"request_id": "trace-0001"}
+    logs.begin({}, facts)
+    logs.end({"request_id": "another-one"})
     log.error("failed")
-    logs.end()
+    logs.end(facts)
     log.error("again")
     first, second, third = map(json.loads, lines(capfd))
     assert first.pop("time").endswith("Z")
