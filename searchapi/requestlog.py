@@ -50,7 +50,7 @@ def init_app(app: Flask, settings: Settings, secret: bytes) -> None:
 
     @app.after_request
     def end(response: Response) -> Response:
-        environ = request.environ
+        environ = request._get_current_object().environ
         facts = logs.facts_of(environ)
         response.headers["X-Request-ID"] = facts["request_id"]
         facts["status"] = response.status_code

@@ -6,9 +6,11 @@ import hashlib
 import json
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -336,6 +338,21 @@ def test_requests_at_once(api_of, capfd):
             assert record["request_id"] == f"request-{record['asked']}"
         if "traceback" in record:
             assert f"RuntimeError: {record['request_id'][8:]}" in record["traceback"]
+
+
+def test_the_docs(api_of, capfd, monkeypatch):
+    """docs/logs.md lists the members that lines of requests have, and no others."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "logs.md").read_text()
+    documented = set(re.findall(r"^\| `(\w+)` \|", page.partition("| Member |")[2].partition("\n\n")[0], re.MULTILINE))
+    monkeypatch.setattr(requestlog.random, "random", lambda: 0.0)
+    api = api_of(log_sample=0.5)
+    api.get("/v1/indexes/books/search?q=x")
+    api.post("/v1/indexes/books/documents", json=BOOKS)
+    api.raw("GET", "/v1/indexes", headers={"Authorization": "Bearer none"})
+    with api.raw("GET", "/v1/indexes/books/export", buffered=False):
+        pass
+    found = {member for each in lines(capfd) if each["logger"] == "searchapi.request" for member in each}
+    assert found | {"broken", "trace"} == documented
 
 
 def test_notes_outside_a_request():
