@@ -126,7 +126,7 @@ def init_app(app: Flask, settings: Settings) -> None:
             turns.take()
             request.environ[_HELD] = turns
 
-    app.wsgi_app = _releasing(app.wsgi_app, admission.turns["stream"])
+    app.wsgi_app = _releasing(app.wsgi_app, admission.turns["stream"], app.extensions["searchapi"].engine.rest)
 
 
 def step_aside() -> None:
@@ -139,18 +139,24 @@ def step_aside() -> None:
             held.give()
 
 
-def _releasing(wsgi_app: Callable, stream: Turns) -> Callable:
+def _releasing(wsgi_app: Callable, stream: Turns, rest: Callable[[], None]) -> Callable:
     """WSGI middleware: outside of everything that can fail, it gives every turn back, once."""
+
+    def done(environ: dict[str, Any]) -> None:
+        held = environ.pop(_HELD, None)
+        if held is not None:
+            held.give()
+        rest()
 
     def call(environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
         try:
             answer = wsgi_app(environ, start_response)
         except BaseException:
-            _release(environ)
+            done(environ)
             raise
         if environ.get(_HELD) is stream:
-            return _Stream(answer, environ)
-        _release(environ)
+            return _Stream(answer, lambda: done(environ))
+        done(environ)
         return answer
 
     return call
@@ -160,24 +166,18 @@ class _Stream:
     """An answer whose turn is held until its last piece was taken, or until the server closes it, as WSGI (PEP 3333) says that it
     does whatever happens."""
 
-    def __init__(self, answer: Iterable[bytes], environ: dict[str, Any]):
-        self._answer, self._environ = answer, environ
+    def __init__(self, answer: Iterable[bytes], done: Callable[[], None]):
+        self._answer, self._done = answer, done
 
     def __iter__(self) -> Iterator[bytes]:
         try:
             yield from self._answer
         finally:
-            _release(self._environ)
+            self._done()
 
     def close(self) -> None:
         try:
             if hasattr(self._answer, "close"):
                 self._answer.close()
         finally:
-            _release(self._environ)
-
-
-def _release(environ: dict[str, Any]) -> None:
-    held = environ.pop(_HELD, None)
-    if held is not None:
-        held.give()
+            self._done()

@@ -118,6 +118,9 @@ class Engine(Protocol):
     def frequency(self, name: str, word: str, fields: Sequence[str]) -> int: ...
 
     def health(self) -> EngineHealth: ...
+    def rest(self) -> None:
+        """This thread has done what it was asked for: what it has open may serve another, of which there may be many."""
+
     def close(self) -> None: ...
 
 

@@ -279,6 +279,9 @@ class EmbeddedEngine:
         }
         return EngineHealth(not reasons, detail, reasons[0] if reasons else None)
 
+    def rest(self) -> None:
+        self.connections.rest()
+
     def close(self) -> None:
         self._readers.drop(lambda path: True)
         self.connections.close()

@@ -1,7 +1,8 @@
 """SQLite connections as this engine wants them, and the one place where sqlite3's errors end.
 
 Every database is WAL with synchronous=FULL: a committed write survives a power cut. A thread has at most one connection for a
-database and at most CONNECTIONS in all; nothing is opened before a thread first needs it, so nothing crosses a fork.
+database and at most CONNECTIONS in all, up to RESTING wait for a thread; nothing is opened before a thread first needs it, so
+nothing crosses a fork.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 from ...exceptions import EngineUnavailable, StorageFull
 
 CONNECTIONS = 16  # open for a thread; the least recently used is closed first
+RESTING = 48  # open for no thread; the same
 BUSY_TIMEOUT = 15.0  # seconds a writer waits for the others
 
 _READ_ONLY = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
@@ -56,12 +58,13 @@ def mapped_errors(what: str) -> Iterator[None]:
 
 
 class Connection(sqlite3.Connection):
-    """`serial` is never used again, as id() is: with PRAGMA data_version, which starts anew with every connection, it tells what
-    was seen of a file."""
+    """serial: never used again, as id() is; with PRAGMA data_version, which starts anew with every connection, it tells what was
+    seen of a file. known: what was read then, with that, by who uses the file; None where it must be read."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.serial = next(_SERIALS)
+        self.known: Any = None
 
     def __del__(self) -> None:
         """The connections of a thread end with it."""
@@ -112,30 +115,71 @@ def _quoted(path: Path) -> str:
     return os.fspath(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
-class Connections(threading.local):
-    """This thread's connections by path, least recently used first."""
+class Connections:
+    """Connections by path, least recently used first. A thread has its own; when it has come to rest they wait for whoever needs one
+    next, so that there are as many as are used at once, not as many as there are threads: each has a cache of its own."""
 
     def __init__(self) -> None:
-        self.open: OrderedDict[Path, Connection] = OrderedDict()
+        self._threads = threading.local()
+        self._resting: OrderedDict[Path, list[Connection]] = OrderedDict()
+        self._count = 0  # of those
+        self._lock = threading.Lock()
+
+    @property
+    def open(self) -> OrderedDict[Path, Connection]:
+        """This thread's."""
+        try:
+            return self._threads.open
+        except AttributeError:
+            self._threads.open = OrderedDict()
+            return self._threads.open
 
     def get(self, path: Path) -> Connection:
-        connection = self.open.get(path)
+        mine = self.open
+        connection = mine.get(path)
         if connection is None:
-            connection = self.open[path] = connect(path)
-            while len(self.open) > CONNECTIONS:
-                self.open.popitem(last=False)[1].close()
+            connection = mine[path] = self._rested(path) or connect(path)
+            while len(mine) > CONNECTIONS:
+                mine.popitem(last=False)[1].close()
         else:
-            self.open.move_to_end(path)
+            mine.move_to_end(path)
+        return connection
+
+    def rest(self) -> None:
+        """This thread needs none for now."""
+        mine = self.open
+        with self._lock:
+            for path, connection in mine.items():
+                self._resting.setdefault(path, []).append(connection)
+                self._resting.move_to_end(path)
+            self._count += len(mine)
+            mine.clear()
+            while self._count > RESTING:
+                self._taken(next(iter(self._resting)), 0).close()
+
+    def _rested(self, path: Path) -> Connection | None:
+        """The one that was used last: its cache knows most."""
+        with self._lock:
+            return self._taken(path, -1) if path in self._resting else None
+
+    def _taken(self, path: Path, position: int) -> Connection:
+        resting = self._resting[path]
+        connection = resting.pop(position)
+        self._count -= 1
+        if not resting:
+            del self._resting[path]
         return connection
 
     def drop(self, path: Path) -> None:
-        connection = self.open.pop(path, None)
-        if connection is not None:
+        connection = self.open.pop(path, None) or self._rested(path)
+        while connection is not None:
             connection.close()
+            connection = self._rested(path)
 
     def close(self) -> None:
-        while self.open:
-            self.open.popitem()[1].close()
+        self.rest()
+        for path in list(self._resting):
+            self.drop(path)
 
 
 @contextlib.contextmanager

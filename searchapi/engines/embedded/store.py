@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -84,7 +83,6 @@ class Store:
         self.limits = limits
         self.path = folder / "documents.db"
         self._connections = connections
-        self._seen = threading.local()  # .value: this thread's (what it saw of the file, State)
 
     # ------------------------------------------------------------------------------------------------ making, reading
 
@@ -108,13 +106,13 @@ class Store:
         return self._connections.get(self.path)
 
     def state(self) -> State:
-        """The newest State; 3 µs where nothing was written since this thread last asked (PRAGMA data_version)."""
+        """The newest State; 3 µs where nothing was written since this connection was last asked (PRAGMA data_version)."""
         with mapped_errors("read"):
             stamp, connection = self.stamp(), self.connection
-            known = getattr(self._seen, "value", None)
+            known = connection.known
             if known is None or known[0] != stamp:
                 fresh = known is None or known[1].version != get_meta(connection, "version")
-                known = self._seen.value = (stamp, read_state(connection) if fresh else known[1])
+                known = connection.known = (stamp, read_state(connection) if fresh else known[1])
             return known[1]
 
     def stamp(self) -> tuple[int, int]:
@@ -136,7 +134,7 @@ class Store:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with mapped_errors("write"), transaction(self.connection) as connection:
             yield connection
-            self._seen.value = None  # data_version does not move for a connection's own writes
+            connection.known = None  # data_version does not move for a connection's own writes
 
     def newest_seq(self) -> int:
         with mapped_errors("read"):

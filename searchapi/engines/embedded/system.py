@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -48,7 +47,6 @@ class SystemDatabase:
         self.data_dir = Path(data_dir)
         self.path = self.data_dir / "system.db"
         self._connections = connections or Connections()
-        self._known = threading.local()  # .names: this thread's (what it saw of the file, indexes, aliases)
         self._ensure()
 
     def _ensure(self) -> None:
@@ -73,20 +71,20 @@ class SystemDatabase:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with mapped_errors("write"), transaction(self._connections.get(self.path)) as connection:
             yield connection
-            self._known.names = None  # data_version does not move for a connection's own writes
+            connection.known = None  # data_version does not move for a connection's own writes
 
     def _names(self) -> tuple[Any, dict[str, tuple[str, str]], dict[str, str], dict[str, Key]]:
         """(_, {name: (uid, created_at)}, {alias: name}, {id: key}), read again only when the file was written (3 µs otherwise)."""
         with mapped_errors("read"):
             connection = self._connections.get(self.path)
             stamp = seen(connection)
-            known = getattr(self._known, "names", None)
+            known = connection.known
             if known is None or known[0] != stamp:
                 rows = connection.execute("SELECT name, uid, created_at FROM indexes ORDER BY name")
                 indexes = {name: (uid, created) for name, uid, created in rows}
                 aliases = dict(connection.execute("SELECT alias, name FROM aliases ORDER BY alias").fetchall())
                 keys = sorted((_key(record) for (record,) in connection.execute("SELECT record FROM keys")), key=_age)
-                known = self._known.names = (stamp, indexes, aliases, {key.id: key for key in keys})
+                known = connection.known = (stamp, indexes, aliases, {key.id: key for key in keys})
             return known
 
     def _read(self, sql: str, *parameters: Any) -> list[tuple]:
