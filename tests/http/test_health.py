@@ -26,6 +26,9 @@ class Away:
     def health(self) -> EngineHealth:
         return EngineHealth(False, reason="The engine is away.")
 
+    def rest(self) -> None:
+        pass
+
     def __getattr__(self, method):
         def call(*args, **kwargs):
             raise EngineUnavailable("The engine is away.")

@@ -310,3 +310,53 @@ def test_many_idle_indexes_are_left_alone(system):
         settle(indexer)
         assert live_seq(store) == seq
     indexer.close()
+
+
+def test_connections_are_as_many_as_are_used_at_once(tmp_path):
+    """Many threads, one after the other, share one; what one has read is known to the next; what another wrote is seen."""
+    Store.create(tmp_path / "a", IndexSettings())
+    connections, seen = Connections(), []
+    store, other = Store(tmp_path / "a", connections), Store(tmp_path / "a", Connections())
+
+    def work() -> None:
+        seen.append((store.connection.serial, store.state()))
+        connections.rest()
+        assert not connections.open
+
+    for n in range(10):
+        if n == 5:
+            write(other, put("a", colour="red"))
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert len({serial for serial, _ in seen}) == 1
+    assert [state is seen[0][1] for _, state in seen] == [True] * 5 + [False] * 5
+    assert "colour" in seen[5][1].fields and seen[5][1] is seen[9][1]
+
+
+def test_connections_at_once(tmp_path):
+    """Two threads at the same time never have the same one; those that rest are bounded, and are closed with the rest."""
+    Store.create(tmp_path / "a", IndexSettings())
+    connections, barrier, held = Connections(), threading.Barrier(sqlite.RESTING + 3), []
+    store = Store(tmp_path / "a", connections)
+
+    def work() -> None:
+        held.append(store.connection)
+        barrier.wait()
+        assert store.newest_seq() == 0
+        connections.rest()
+
+    threads = [threading.Thread(target=work) for _ in range(sqlite.RESTING + 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(connection) for connection in held}) == len(held)
+    assert connections._count == sqlite.RESTING
+    connections.drop(store.path)
+    assert connections._count == 0 and not connections._resting
+    for connection in held:
+        with pytest.raises(sqlite3.ProgrammingError):
+            connection.execute("SELECT 1")
+    assert store.newest_seq() == 0
+    connections.close()

@@ -116,8 +116,8 @@ def _quoted(path: Path) -> str:
 
 
 class Connections:
-    """Connections by path, least recently used first. A thread has its own; when it has come to rest they wait for whoever needs one
-    next, so that there are as many as are used at once, not as many as there are threads: each has a cache of its own."""
+    """Connections by path, least recently used first. A thread has its own; when it has come to rest they wait for whoever needs
+    one next, so that there are as many as are used at once, not as many as there are threads: each has a cache of its own."""
 
     def __init__(self) -> None:
         self._threads = threading.local()
