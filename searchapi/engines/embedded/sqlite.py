@@ -148,6 +148,8 @@ class Connections:
     def rest(self) -> None:
         """This thread needs none for now."""
         mine = self.open
+        if not mine:
+            return
         with self._lock:
             for path, connection in mine.items():
                 self._resting.setdefault(path, []).append(connection)
