@@ -12,7 +12,7 @@ from searchapi import config
 from searchapi.config import SETTINGS, Settings, SettingsError
 from searchapi.query.limits import Limits
 
-ROOT = Path(config.__file__).parent.parent
+ROOT = Path(config.__file__).parent.parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,8 @@ def clean(monkeypatch, tmp_path):
     for setting in SETTINGS:
         monkeypatch.delenv(setting.name, raising=False)
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
-    monkeypatch.setattr(config, "CHECKOUT", tmp_path / "code")
+    for module in (config.settings, config.safety):
+        monkeypatch.setattr(module, "CHECKOUT", tmp_path / "code")
     monkeypatch.chdir(tmp_path)
 
 
@@ -188,7 +189,7 @@ def test_unsafe_settings():
     assert errors(**live) == set()
     assert errors(**live | {"host": "203.0.113.5"}) == {"HOST"}
     assert errors(**live | {"data_dir": Path("var")}) == {"DATA_DIR"}
-    assert errors(**live | {"data_dir": config.CHECKOUT / "var"}) == {"DATA_DIR"}
+    assert errors(**live | {"data_dir": config.safety.CHECKOUT / "var"}) == {"DATA_DIR"}
     assert errors(**live | {"cors_origins": ("*",)}) == {"CORS_ORIGINS"}
     for environment in ("staging", "production"):
         assert errors(**live | {"environment": environment, "secret_key": ""}) == {"SECRET_KEY"}
@@ -219,6 +220,19 @@ def test_limits_that_each_worker_counts_for_itself():
     assert not warned(rate_limit_per_key="off", rate_limit_per_ip="off")
 
 
+def test_a_redis_elsewhere_is_spoken_to_encrypted():
+    """Else a warning: what is sent holds the password. Not on this host, and not in development."""
+
+    def warned(url, environment="production") -> bool:
+        found = config.verdicts(Settings(environment=environment, secret_key=SECRET, data_dir=Path("/srv/x"), redis_url=url))
+        return any(check.name == "REDIS_URL" and check.level == "warning" for check in found)
+
+    assert warned("redis://:hunter2@10.0.0.5:6379/0")
+    assert not warned("rediss://:hunter2@10.0.0.5:6379/0")
+    assert not warned("redis://127.0.0.1:6379") and not warned("redis://[::1]:6379") and not warned("unix:///run/redis.sock")
+    assert not warned("redis://10.0.0.5", "development")
+
+
 def test_secrets_are_not_shown(tmp_path):
     """`check` says that they are set, and no more."""
     secrets = {"secret_key": SECRET, "redis_url": "redis://:hunter2@127.0.0.1", "sentry_dsn": "https://hunter2@sentry.example/1"}
@@ -239,6 +253,7 @@ def test_checks(tmp_path):
     assert list(dict.fromkeys(check.name for check in found)) == [*(s.name for s in SETTINGS), "data folder", "disk space"]
     by_name = {check.name: check for check in found}
     assert by_name["PORT"].ok and by_name["PORT"].detail == "is 8000"
+    assert by_name["MAX_BODY_BYTES"].detail == "is 32MiB" and by_name["RELEASE"].detail == "is empty"
     assert not by_name["HOST"].ok
     assert by_name["data folder"].ok and "will be made" in by_name["data folder"].detail
     assert by_name["disk space"].level == "warning"
