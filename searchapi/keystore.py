@@ -22,7 +22,7 @@ from .exceptions import Conflict, Fault, Invalid, KeyNotFound, NotAuthenticated,
 from .keytext import PATTERN, checksum, new_id, new_secret, written
 from .lastuse import LastUse
 from .model import Key
-from .secretkey import derived
+from .secretkey import derived, fingerprint
 from .wording import shown
 
 log = logging.getLogger("searchapi.keys")
@@ -114,9 +114,10 @@ class KeyStore:
     """The keys of one installation. `by`: who asks. `now`: as `moment` writes it."""
 
     def __init__(self, key: bytes, system: SystemStore):
-        self._key, self._system = key, system
+        self._key, self._system, self._fingerprint = key, system, fingerprint(key)
         self._grants: dict[str, tuple[Key, Grant]] = {}
         self._uses = LastUse(system.touch_keys)
+        self._told: set[str] = set()
 
     def close(self) -> None:
         """Write what is only in memory: when keys were last used."""
@@ -131,6 +132,8 @@ class KeyStore:
         match = PATTERN.fullmatch(text)
         key = self._system.keys().get(match[1]) if match else None
         if match is None or key is None or not self._matches(key, match[2], now) or checksum(text[: match.start(3)]) != match[3]:
+            if key is not None and self._foreign(key):
+                self._tell_foreign(key)
             raise NotAuthenticated("This key is not valid.", code="invalid_key")
         if key.revoked_at:
             raise NotAuthenticated("This key was revoked.", code="revoked_key")
@@ -147,6 +150,19 @@ class KeyStore:
         if hmac.compare_digest(digest, key.digest):
             return True
         return key.previous_digest is not None and _overlaps(key, now) and hmac.compare_digest(digest, key.previous_digest)
+
+    def foreign(self) -> list[Key]:
+        """Those that are of no use here and were not revoked: they were made with another SECRET_KEY."""
+        return [key for key in self._system.keys().values() if self._foreign(key) and not key.revoked_at]
+
+    def _foreign(self, key: Key) -> bool:
+        return key.made_with not in ("", self._fingerprint)
+
+    def _tell_foreign(self, key: Key) -> None:
+        """Once for each key: whoever knows its id could fill the log."""
+        if key.id not in self._told:
+            self._told.add(key.id)
+            log.warning("key %s is refused: it was made with another SECRET_KEY than is set here", key.id, extra={"key": key.id})
 
     # what keys:admin does
 
@@ -168,7 +184,7 @@ class KeyStore:
             members["indexes"] = tuple(indexes)
         _no_more(members, by)
         id, secret = new_id(), new_secret()
-        key = Key(id=id, digest=self.digest(id, secret), created_at=now, **members)
+        key = Key(id=id, digest=self.digest(id, secret), created_at=now, made_with=self._fingerprint, **members)
         self._system.add_key(key)
         _tell("created", key, by)
         return key, written(id, secret)
@@ -199,8 +215,8 @@ class KeyStore:
                 still = f"The secret before this one is valid until {key.previous_until}, and only one old secret can be."
                 raise Conflict(f"{still} Wait, or rotate with an overlap of 0 to end both.", code="still_rotating")
             old = (key.digest, moment(parse_date(now) + overlap * 1000)) if overlap else (None, None)
-            new = self.digest(id, secret)
-            return replace(key, digest=new, previous_digest=old[0], previous_until=old[1], epoch=key.epoch + 1)
+            new = {"digest": self.digest(id, secret), "made_with": self._fingerprint}
+            return replace(key, **new, previous_digest=old[0], previous_until=old[1], epoch=key.epoch + 1)
 
         return self._update("rotated", id, rotated, by), written(id, secret)
 

@@ -102,12 +102,14 @@ def request_line(facts: dict[str, Any], level: int) -> None:
 
 
 def _request_for_people(facts: dict[str, Any]) -> str:
-    """`12:30:01 GET /v1/indexes/python/search 200 1.9 ms 10 hits`"""
+    """`12:30:01 GET /v1/indexes/python/search 200 1.9 ms 10 hits`; what failed ends in its request id."""
     words = [time.strftime("%H:%M:%S"), facts.get("method"), facts.get("path"), facts["status"], facts.get("code")]
     if "ms" in facts:
         words.append(f"{facts['ms']} ms")
     if "hits" in facts:
         words.append(f"{facts['hits']} hit{'s' * (facts['hits'] != 1)}")
+    if facts["status"] >= 400:
+        words.append(facts.get("request_id"))
     return " ".join(_printable(str(word)) for word in words if word is not None)
 
 

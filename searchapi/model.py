@@ -575,6 +575,7 @@ class Key:
     rate_limit:        `600/minute` in units of cost, instead of RATE_LIMIT_PER_KEY; rate_limit_per_ip the same for each address.
     max_page_size:     hits or documents on a page, where that is less than MAX_PAGE_SIZE.
     epoch:             counts rotations: what was signed under an older one is no longer valid.
+    made_with:         fingerprint of the SECRET_KEY that the digest was made with; empty where it is not known.
     """
 
     id: str
@@ -592,6 +593,7 @@ class Key:
     previous_digest: str | None = None
     previous_until: str | None = None
     epoch: int = 1
+    made_with: str = ""
 
 
 @dataclass(frozen=True, slots=True)

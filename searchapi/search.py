@@ -107,7 +107,7 @@ class _Search:
             corrections=self._corrections(read) if plan != EXACT else (),
             next_offset=self._next_offset(result, len(hits)),
             cursor=self._cursor(result, hits, plan),
-            engine_ms=self.engine_time * 1000,
+            engine_ms=round(self.engine_time * 1000, 3),
             partial=result.partial,
         )
 

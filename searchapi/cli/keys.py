@@ -119,6 +119,7 @@ def create(
             "rate_limit_per_ip": rate_limit_per_ip,
             "max_page_size": max_page_size,
         }
+        others = about_foreign(w.keys)
         key, text = w.keys.create(now=w.now, **parse_key(given, w.now))
     click.echo(text)
     if not quiet:
@@ -127,6 +128,7 @@ def create(
             "This is the key, shown only this once: keep it where secrets are kept.",
             f"It has the scopes {', '.join(key.scopes)} on the indexes {', '.join(key.indexes)} of {_folder(w)}, {ends}.",
             f"`python -m searchapi keys revoke {key.id}` ends it.",
+            *others,
         ]
         click.echo("\n".join(lines), err=True)
 
@@ -136,6 +138,15 @@ def _writable(ms: int) -> str:
         return moment(ms)
     except OverflowError:
         raise click.UsageError("--expires is beyond the year 9999; leave it out for a key that does not expire.") from None
+
+
+def about_foreign(keys: KeyStore) -> list[str]:
+    """One line where SECRET_KEY is not what it was, or not what the server has."""
+    found = len(keys.foreign())
+    if not found:
+        return []
+    which = "1 key was" if found == 1 else f"{found} keys were"
+    return [f"Careful: {which} made with another SECRET_KEY than is set here. Is this the one that the server has?"]
 
 
 def _folder(w: Workshop) -> str:
@@ -148,16 +159,26 @@ def list_(everything: bool) -> None:
     """Show the keys: what each may do, when it was last used. Their secrets are known to nobody."""
     with workshop() as w:
         found = [key for key in w.keys.list() if everything or not key.revoked_at]
+        foreign, warnings = {key.id for key in w.keys.foreign()}, about_foreign(w.keys)
     if not found:
         click.echo(f"No keys in {_folder(w)} yet: `python -m searchapi keys create --admin` makes one.", err=True)
         return
     heading = ("ID", "STATE", "LAST USED", "SCOPES", "INDEXES", "DESCRIPTION")
     rows = [
-        (key.id, _state(key, w.now), _short(key.last_used_at) or "never", _scopes(key), ",".join(key.indexes), key.description)
+        (
+            key.id,
+            "other SECRET_KEY" if key.id in foreign else _state(key, w.now),
+            _short(key.last_used_at) or "never",
+            _scopes(key),
+            ",".join(key.indexes),
+            key.description,
+        )
         for key in found
     ]
     for line in table([heading, *rows]):
         click.echo(line)
+    for line in warnings:
+        click.echo(line, err=True)
 
 
 def _state(key: Key, now: str) -> str:

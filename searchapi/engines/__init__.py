@@ -19,3 +19,8 @@ def open_engine(settings: Settings) -> tuple[Engine, SystemStore]:
 
     engine = EmbeddedEngine(settings.data_dir, limits=settings.document_limits)
     return engine, engine.system
+
+
+def is_there(settings: Settings) -> bool:
+    """Whether there is something to open; opening makes what is missing."""
+    return (settings.data_dir / "system.db").is_file()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
+
+from tests.redis import Redis, free_port
 
 from .conftest import environment
 
@@ -116,6 +119,30 @@ def test_check(cli, tmp_path):
     assert bad.returncode == 1
     assert bad.stdout.startswith("error  HOST") and bad.stderr == "searchapi: refused: HOST\n"
     assert "PORT" in refused(cli("check", PORT="many"))
+
+
+def test_check_asks_redis(cli, tmp_path):
+    """Whether it answers; without its password."""
+    with Redis(tmp_path) as redis:
+        assert verdict(cli("check", REDIS_URL=redis.url).stdout, "Redis") == "ok"
+    gone = cli("check", REDIS_URL=f"redis://:hunter2@127.0.0.1:{free_port()}")
+    assert gone.returncode == 0 and verdict(gone.stdout, "Redis") == "warning" and "hunter2" not in gone.stdout + gone.stderr
+    odd = cli("check", REDIS_URL="redis://:hunter2@127.0.0.1:6379?max_connections=many")
+    assert odd.returncode == 1 and verdict(odd.stdout, "Redis") == "error" and "hunter2" not in odd.stdout + odd.stderr
+
+
+def test_check_of_keys(cli, data_dir):
+    """None are made, and no folder for them; none in a folder is a warning."""
+    shutil.rmtree(data_dir, ignore_errors=True)
+    assert verdict(cli("check").stdout, "keys") is None and not data_dir.exists()
+    assert cli("import", "books", input=BOOKS).returncode == 0
+    assert verdict(cli("check").stdout, "keys") == "warning"
+    assert cli("keys", "create", "--admin").returncode == 0
+    assert verdict(cli("check").stdout, "keys") == "ok"
+
+
+def verdict(text: str, name: str) -> str | None:
+    return next((line.split()[0] for line in text.splitlines() if line.split()[1] == name), None)
 
 
 def test_data_dir_that_is_a_file(cli, tmp_path):

@@ -222,3 +222,15 @@ def test_a_running_server_knows_at_once(cli, server, data_dir):
     assert {server("/v1/keys", rotated)[1]["code"] for _ in range(8)} == {"revoked_key"}
     server.stop()
     assert used == first < last_use()
+
+
+def test_another_secret_key(cli):
+    """`check`, `keys list` and `keys create` say that there are keys which it does not fit; with the old one they say nothing."""
+    created(cli, "--scope", "search")
+    other = {"SECRET_KEY": "another secret of the tests, 0123456789"}
+    assert "made with another SECRET_KEY" not in cli("check").stdout + cli("keys", "list").stderr
+    [line] = [line for line in cli("check", "--quiet", **other).stdout.splitlines() if "keys" in line.split()]
+    assert line.startswith("warning") and "1 of 1 were made with another SECRET_KEY" in line
+    listed = cli("keys", "list", **other)
+    assert "other SECRET_KEY" in listed.stdout and "1 key was made with another SECRET_KEY" in listed.stderr
+    assert "1 key was made with another SECRET_KEY" in cli("keys", "create", "--admin", **other).stderr

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -582,6 +583,30 @@ def test_secret_key_in_development(tmp_path):
     [path] = settings.data_dir.iterdir()
     assert path.name == "secret_key" and path.stat().st_mode & 0o777 == 0o600
     assert Settings(secret_key=new_secret_key()).secret_key  # what `keys secret` prints can be used
+
+
+def test_keys_of_another_secret_key(system, store, caplog):
+    """They are refused as any wrong key is; the log says why, once a key; rotated, a key is usable again."""
+    key, text = store.create(["search"], None, NOW)
+    revoked, _ = store.create(["search"], None, NOW)
+    store.revoke(revoked.id, NOW)
+    other = KeyStore(b"another SECRET_KEY, 0123456789 0123456789", system)
+    mine, _ = other.create(["search"], None, NOW)
+    assert [found.id for found in other.foreign()] == [key.id] and [found.id for found in store.foreign()] == [mine.id]
+    for _ in range(3):
+        assert refused(other, text) == "invalid_key"
+    assert [record.getMessage() for record in caplog.records if "SECRET_KEY" in record.getMessage()] == [
+        f"key {key.id} is refused: it was made with another SECRET_KEY than is set here"
+    ]
+    _, new = other.rotate(key.id, 0, NOW)
+    assert other.verify(new, NOW).key_id == key.id and other.foreign() == []
+
+
+def test_a_key_of_an_older_release(system, store):
+    """It does not know what it was made with: nothing is said of it."""
+    key, text = store.create(["search"], None, NOW)
+    system.update_key(key.id, lambda key: replace(key, made_with=""))
+    assert store.foreign() == [] and store.verify(text, NOW).key_id == key.id
 
 
 _MAKE = """

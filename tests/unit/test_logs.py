@@ -82,12 +82,15 @@ def test_priorities(configure, capfd):
 
 
 def test_for_people(configure, capfd):
-    """In development a line is short."""
+    """In development a line is short; that of a request that failed has the id which the client was told."""
     configure(Settings())
     log.warning("disk full", extra={"index": "x"})
-    logs.request_line({"method": "GET", "path": "/x", "status": 422, "code": "invalid", "ms": 1.5, "hits": 1}, logging.INFO)
-    first, second = lines(capfd)
-    assert first[8:] == " warning: disk full" and second[8:] == " GET /x 422 invalid 1.5 ms 1 hit"
+    facts = {"request_id": "abcdef0123", "method": "GET", "path": "/x", "ms": 1.5}
+    logs.request_line(facts | {"status": 422, "code": "invalid"}, logging.INFO)
+    logs.request_line(facts | {"status": 200, "hits": 1}, logging.INFO)
+    first, second, third = (line[8:] for line in lines(capfd))
+    assert first == " warning: disk full"
+    assert second == " GET /x 422 invalid 1.5 ms abcdef0123" and third == " GET /x 200 1.5 ms 1 hit"
 
 
 HOSTILE = [
