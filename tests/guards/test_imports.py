@@ -136,3 +136,10 @@ def test_nothing_fetches_addresses():
                 if isinstance(node, ast.ImportFrom) and not node.level:
                     names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
                 assert not clients & set(names), path
+
+
+def test_the_map_of_the_house():
+    """docs/architecture.md says of each module of the package when one would go there."""
+    text = (PACKAGE.parent / "docs/architecture.md").read_text()
+    modules = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert {name for name in modules if f"`{name}`" not in text} == set()

@@ -32,6 +32,13 @@ def test_the_example_is_the_table():
     assert config.table() in (ROOT / "docs/settings.md").read_text()
 
 
+def test_the_limits_of_requests_are_all_told():
+    """docs/limits.md has each setting that a request can be refused by."""
+    text = (ROOT / "docs/limits.md").read_text()
+    capped = [s.name for s in SETTINGS if s.name.startswith(("MAX_", "RATE_")) or s.name == "BODY_TIMEOUT_MS"]
+    assert len(capped) > 20 and [name for name in capped if f"`{name}`" not in text] == []
+
+
 def test_printing():
     """`python -m searchapi.config env|docs` prints both; anything else is answered with how to use it."""
 
