@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.ports import free_port
+
 START_SECONDS = 30.0
 # All that rate limits need; docs/limits.md shows it.
 LEAST_RIGHTS = "~searchapi:* +evalsha +script|load +incrby +expire"
@@ -107,11 +109,6 @@ class Redis:
         with self.client() as client:
             stats = client.info("commandstats")
         return sum(figures["calls"] for name, figures in stats.items() if name == "cmdstat_evalsha")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def _program(name: str) -> str:

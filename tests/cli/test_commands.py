@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from tests.redis import Redis, free_port
+from tests.ports import free_port
+from tests.redis import Redis
 
 from .conftest import environment
 

@@ -10,7 +10,6 @@ import http.client
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from typing import Any
 import orjson
 
 from tests.keys import admin_key, bearer
+from tests.ports import free_port
 
 PATIENCE = 120.0  # seconds for what must come about by itself: generous, the machine may be crowded
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -51,11 +51,6 @@ def eventually(true: Callable[[], Any], what: str, patience: float = PATIENCE) -
             return answer
         time.sleep(0.05)
     raise AssertionError(f"not within {patience:.0f} s: {what}")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 class Process:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import pytest
 import searchapi
 from searchapi.engines.embedded.indexer import Indexer
 from tests.keys import admin_key, bearer
+from tests.ports import free_port
 
 ROOT = Path(searchapi.__file__).parent.parent
 _BLOCK = re.compile(r"^```sh\n(.*?)^```\n(?:```json\n(.*?)^```\n)?", re.M | re.S)
@@ -26,11 +26,6 @@ PATIENCE = {"WAIT_TIMEOUT_MS": "25000", "DEFAULT_TIMEOUT_MS": "10000"}  # on a b
 _CURL = 'curl() { command curl -sS --fail-with-body "$@" && echo; }\n'
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
 
 
 def answers(port: int) -> bool:

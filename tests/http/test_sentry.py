@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,6 +19,7 @@ from searchapi.engines.embedded import EmbeddedEngine, SystemDatabase
 from searchapi.keystore import SCOPES, KeyStore
 from searchapi.model import SearchAnswer
 from tests.keys import CREATED
+from tests.ports import free_port
 from tests.sentryserver import KEY, Sentry
 
 from .conftest import API
@@ -170,16 +170,11 @@ def span_ms(span: dict) -> float:
     return ((time.mktime(end) + fraction[1]) - (time.mktime(start) + fraction[0])) * 1000
 
 
-def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 @pytest.mark.parametrize("fault", ["down", "no such host", "hangs", "400", "403", "429", "500", "redirect"])
 def test_a_dsn_that_does_not_answer(api_of, server, capfd, fault):
     """No request fails or waits, there is one line at most, and the end is not held up by more than two seconds."""
     server.hangs, server.status = fault == "hangs", {"redirect": 302}.get(fault) or (int(fault) if fault.isdigit() else 200)
-    dsn = {"down": f"http://{KEY}@127.0.0.1:{unused_port()}/42", "no such host": f"http://{KEY}@nowhere.invalid/42"}
+    dsn = {"down": f"http://{KEY}@127.0.0.1:{free_port()}/42", "no such host": f"http://{KEY}@nowhere.invalid/42"}
     api = api_of(sentry_dsn=dsn.get(fault, server.dsn), sentry_traces=1)
     api.searches.search = crash
     capfd.readouterr()

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from searchapi.engines.embedded import EmbeddedEngine, SystemDatabase
 from searchapi.keystore import SCOPES, KeyStore
 from searchapi.schema import parse_settings
 from tests.keys import CREATED
+from tests.ports import free_port
 from tests.sentryserver import Sentry, eventually
 
 pytestmark = pytest.mark.slow
@@ -95,11 +95,6 @@ def start(tmp_path: Path, sentry: Sentry) -> Iterator:
         if process.process.poll() is None:
             process.process.kill()
             process.process.wait(60)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
 
 
 def get(port: int, path: str, key: str) -> tuple[int, dict]:

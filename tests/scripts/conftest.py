@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import pytest
 from searchapi import demo
 from searchapi.engines.embedded import EmbeddedEngine
 from searchapi.model import Operation
+from tests.ports import free_port
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 STARTS_WITHIN = 120.0  # seconds; generous, for a busy machine
@@ -31,11 +31,6 @@ def needed(program: str) -> str:
     if path is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"needs the program {program}")
     return path
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def environment(**settings: object) -> dict[str, str]:
