@@ -1,8 +1,11 @@
-"""What all tests share: how Hypothesis runs."""
+"""What all tests share: how Hypothesis runs, and the demonstration's documents."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from searchapi import demo
 
 # No deadline: the machine is shared. No example database: a run leaves nothing behind, and a failure prints how to repeat it.
 settings.register_profile(
@@ -13,3 +16,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("searchapi")
+
+
+@pytest.fixture(scope="session")
+def demo_documents() -> list[dict]:
+    """Collected once for all: it takes some seconds. Nobody changes them."""
+    return list(demo.collect())

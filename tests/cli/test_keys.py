@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -234,3 +236,16 @@ def test_another_secret_key(cli):
     listed = cli("keys", "list", **other)
     assert "other SECRET_KEY" in listed.stdout and "1 key was made with another SECRET_KEY" in listed.stderr
     assert "1 key was made with another SECRET_KEY" in cli("keys", "create", "--admin", **other).stderr
+
+
+def test_as_another_user(cli, data_dir, tmp_path):
+    """Who may not write in the data folder is told so, in one line: an operator's first slip in production."""
+    if os.getuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("needs root, to be somebody else, and setpriv")
+    created(cli, "--admin")
+    for folder in (data_dir, *data_dir.parents[:3]):
+        folder.chmod(0o755)
+    command = ["setpriv", "--reuid", "65534", "--clear-groups", sys.executable, "-B", "-m", "searchapi", "keys", "list"]
+    variables = environment(DATA_DIR=data_dir, SECRET_KEY="a secret of the tests, 0123456789 01234")
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", env=variables, timeout=120)
+    assert "This user cannot write there; run this as the folder's owner." in refused(done)

@@ -52,6 +52,7 @@ def test_a_key_is_kept_as_it_is(system):
         "digest before",
         "2026-01-04T00:00:00.000Z",
         9,
+        "0123456789ab",
     )
     assert all(getattr(key, name) not in (None, "") for name in Key.__dataclass_fields__)
     system.add_key(key)

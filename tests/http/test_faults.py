@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -93,17 +94,22 @@ def started(module: str, **settings: str) -> subprocess.CompletedProcess:
 def test_a_start_that_cannot_be(tmp_path):
     """One line that says why, and the status at which Gunicorn gives up."""
     (tmp_path / "file").write_text("")
-    folder = str(tmp_path / "file/data")
-    for settings in ({}, {"SECRET_KEY": "an unguessable secret of the tests 0123456789"}):  # without one, it is made there first
-        done = started("searchapi.wsgi", DATA_DIR=folder, **settings)
+    folder, data = str(tmp_path / "file/data"), str(tmp_path)
+    secret = "an unguessable secret of the tests 0123456789"  # without one, it is made there first
+    wsgi, conf = "searchapi.wsgi", "searchapi.gunicorn_conf"
+    with ThreadPoolExecutor() as at_once:
+        no_folder = [at_once.submit(started, wsgi, DATA_DIR=folder, **more) for more in ({}, {"SECRET_KEY": secret})]
+        unread = {module: at_once.submit(started, module, DATA_DIR=data, PORT="http") for module in (wsgi, conf)}
+        unsafe = {module: at_once.submit(started, module, DATA_DIR=data, HOST="0.0.0.0") for module in (wsgi, conf)}
+    for done in (future.result() for future in no_folder):
         [line] = done.stderr.splitlines()
         assert done.returncode == 4 and "searchapi cannot start: " in line
         assert folder in line and "Not a directory" in line
-    for module, status in (("searchapi.wsgi", 4), ("searchapi.gunicorn_conf", 1)):
-        done = started(module, DATA_DIR=str(tmp_path), PORT="http")
+    for module, status in ((wsgi, 4), (conf, 1)):
+        done = unread[module].result()
         assert done.returncode == status
         assert done.stderr == "searchapi cannot start: PORT is 'http', but it must be a whole number from 1 to 65535.\n"
-        done = started(module, DATA_DIR=str(tmp_path), HOST="0.0.0.0")
+        done = unsafe[module].result()
         assert done.returncode == status and "HOST is 0.0.0.0" in done.stderr
 
 

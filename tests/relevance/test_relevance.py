@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from searchapi import demo
-
 from .measure import known_items, long_questions
 from .report import Answers, ask, misses, render, weakest
 from .systems import PlainBM25, SearchAPI
@@ -18,8 +16,8 @@ KNOWN_ITEM_SUCCESS = 0.72
 
 
 @pytest.fixture(scope="module")
-def documents() -> list[dict]:
-    return list(demo.collect())
+def documents(demo_documents) -> list[dict]:
+    return demo_documents
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,13 @@ class SystemDatabase:
                 f"The data folder {self.data_dir} cannot be used: {error.strerror}.", code="data_dir"
             ) from error
         except EngineUnavailable as error:
-            raise EngineUnavailable(f"The data folder {self.data_dir} cannot be used. {error.detail}", code="data_dir") from error
+            why = error.detail
+            if not os.access(self.data_dir, os.W_OK) and not self._read_only():
+                why = "This user cannot write there; run this as the folder's owner."
+            raise EngineUnavailable(f"The data folder {self.data_dir} cannot be used. {why}", code="data_dir") from error
+
+    def _read_only(self) -> bool:
+        return bool(os.statvfs(self.data_dir).f_flag & os.ST_RDONLY)
 
     def _lacks_tables(self) -> bool:
         """Another process may have made the file and not yet its tables."""
