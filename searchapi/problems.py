@@ -50,7 +50,7 @@ HTTP_CODES: dict[int, str] = {
 }
 
 HTTP_DETAILS: dict[int, str] = {
-    404: "There is nothing at this address. The API is under /v1; beside it there are /health, /health/ready, /db-health and /metrics.",
+    404: "There is nothing at this address. All but /health, /health/ready, /db-health and /metrics is under /v1.",
     500: "Something went wrong here, not with your request. The log has it under this request_id.",
 }
 
