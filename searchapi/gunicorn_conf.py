@@ -34,6 +34,7 @@ graceful_timeout = 30
 timeout = 60
 keepalive = 75
 limit_request_line = 8190
+forwarder_headers = ""  # else anybody's SCRIPT_NAME would be believed, and one that does not fit answered 500
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # a slow disk must not make a worker look dead
 accesslog = None  # requestlog.py writes a line a request
 logconfig_dict = {

@@ -222,6 +222,16 @@ def test_what_is_no_request(server, sent, status, code):
     server.healthy()
 
 
+@pytest.mark.parametrize("name", ["SCRIPT_NAME", "SCRIPT-NAME", "PATH_INFO", "REMOTE_ADDR", "REMOTE_USER"])
+def test_headers_named_as_variables(server, name):
+    """A header does not become a variable of WSGI by its name: neither a way around a check nor an error of ours."""
+    before = len(server.lines())
+    answer = server.client().send(b"GET /v1/indexes HTTP/1.1\r\n%b%b: /health\r\n\r\n" % (HOST, name.encode())).answer()
+    assert (answer.status, answer.problem["code"]) == (401, "unauthorized")
+    assert server.line_of(answer.headers["x-request-id"])["path"] == "/v1/indexes"
+    assert not [line for line in server.lines()[before:] if line["level"] == "error"]
+
+
 def test_a_header_is_named(server):
     """Which header it is about is said where it is a name."""
     sent = b"GET / HTTP/1.1\r\nHost: x\r\nX-Thing: a\x01b\r\n\r\n"
