@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from flask import Flask, Response, current_app
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
 from . import exceptions, logs
@@ -109,6 +109,8 @@ def _known(error: exceptions.SearchAPIError) -> Response:
     status = status_of(type(error))
     if status == 500:
         return _unknown(error)
+    if isinstance(error, exceptions.IndexNotFound) and (asked := (request.view_args or {}).get("index")) is not None:
+        error = exceptions.IndexNotFound(asked)  # one that was just deleted; the caller may know it by an alias alone
     errors = [{"pointer": fault.pointer, "code": fault.code, "detail": fault.detail} for fault in error.errors]
     headers = {}
     if retry := getattr(error, "retry_after", None):

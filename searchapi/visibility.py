@@ -71,6 +71,11 @@ def seen(task: Task, known: Grant) -> Task | None:
     return None if name is None else task if name == task.index else replace(task, index=name)
 
 
+def by_name(task: Task, asked: str) -> Task:
+    """A task that the caller has just made, of the index that it asked for by this name."""
+    return task if task.index is None or grant().sees(task.index) else replace(task, index=asked)
+
+
 def task(id: str) -> Task:
     """Raises TaskNotFound, also for a task of an index that the caller may not know of."""
     found = seen(services().system.task(id), grant())

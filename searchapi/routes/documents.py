@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from flask import Blueprint, Response, request
 
-from .. import problems, serialise
+from .. import problems, serialise, visibility
 from ..auth import grant
 from ..exceptions import Invalid
 from ..guard import guard
@@ -84,4 +84,5 @@ def delete_documents(index: str) -> Response:
     if wait:
         task = s.finished(task)
     status = 200 if task.finished_at else 202
+    task = visibility.by_name(task, index)
     return serialise.answer(serialise.task(task), status, serialise.task_address(task.id))

@@ -178,8 +178,12 @@ def test_an_index_by_its_alias(app, api, name):
     assert [one["name"] for one in client.get("/v1/indexes")["indexes"]] == ["shopfront"]
     assert client.get("/v1/aliases") == {"aliases": [{"name": "shopfront", "index": None}]}
     assert client.get("/v1/aliases/shopfront") == {"name": "shopfront", "index": None}
-    task = client.delete("/v1/indexes/shopfront/documents?filter=year=1&refresh=wait_for")
+    deleted = client.raw("DELETE", "/v1/indexes/shopfront/documents?filter=year=1&refresh=wait_for")
+    task = deleted.get_json()
+    assert task["index"] == "shopfront"
     answers = [
+        deleted,
+        client.raw("DELETE", "/v1/indexes/shopfront/documents?filter=year=1"),
         client.raw("GET", f"/v1/tasks/{task['id']}"),
         client.raw("GET", "/v1/tasks"),
         client.raw("POST", "/v1/indexes/shopfront/documents?primary_key=other", json=[{"other": "1"}]),
@@ -192,6 +196,33 @@ def test_an_index_by_its_alias(app, api, name):
         text = answer.get_data(as_text=True).replace(f"{name}x", "") + str(answer.headers)
         assert f'"{name}"' not in text and f"'{name}'" not in text and f"/{name}/" not in text, text
     client.get(f"/v1/indexes/{name}/search", fails=404, code="index_not_found")
+
+
+def test_an_alias_whose_index_goes(app, api, name, monkeypatch):
+    """An index that is deleted while a request is under way is called by the name that the request has for it."""
+    engine = app.extensions["searchapi"].engine
+    client = key_for(app, tuple(SCOPES), ("stall",))
+    found = engine.index
+
+    def then_gone(asked):
+        info = found(asked)
+        engine.delete_index(asked)
+        return info
+
+    for method, path, body in [
+        ("GET", "search?q=a", None),
+        ("GET", "documents/a", None),
+        ("GET", "stats", None),
+        ("PUT", "documents/a", {"title": "x"}),
+        ("POST", "documents", [{"id": "a"}]),
+        ("PATCH", "settings", {"stop_words": ["a"]}),
+    ]:
+        api.post("/v1/indexes", json={"name": name})
+        api.put("/v1/aliases/stall", json={"index": name})
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "index", then_gone)
+            problem = client.call(method, f"/v1/indexes/stall/{path}", json=body, fails=404, code="index_not_found")
+        assert problem["detail"] == "There is no index named 'stall'.", path
 
 
 def test_patterns(app, api):

@@ -51,6 +51,8 @@ class TaskWorker:
         try:
             detail = {**task.detail, **self._do(task)}
             system.update_task(task.id, status="succeeded", finished_at=now(), detail=detail)
+        except IndexNotFound:  # its name is not told: who asks may know it by an alias alone
+            system.update_task(task.id, status="failed", finished_at=now(), error="The index was deleted.")
         except SearchAPIError as error:
             system.update_task(task.id, status="failed", finished_at=now(), error=error.detail)
         except Exception:
