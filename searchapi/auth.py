@@ -35,6 +35,7 @@ class Bearer(HTTPTokenAuth):
         return Authorization("bearer", token=token.strip()) if scheme.lower() == "bearer" else None
 
     def authorize(self, role: frozenset[str], user: Grant, auth: Authorization | None) -> bool:
+        g.flask_httpauth_user = user  # a key without the scope too: what it is refused counts for it
         return not user.scopes.isdisjoint(role)
 
     def ensure_sync(self, f: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,7 +51,7 @@ def grant() -> Grant:
 
 
 def known() -> Grant | None:
-    """The same where it has been found out; None for routes that everybody may call, and for what was refused."""
+    """The same where it has been found out; None for routes that everybody may call, and where no valid key came."""
     return g.get("flask_httpauth_user")
 
 

@@ -87,15 +87,13 @@ class RateLimits:
             return
         environ = request.environ
         of_body, grant = self._of_body(environ), auth.known()
-        budgets = self._of_address(grant, environ)
-        if grant is not None and grant.key_id and (per_key := limit(grant.rate_limit or self._settings.rate_limit_per_key)):
-            budgets.insert(0, self._budgets.bucket("key", grant.key_id, per_key))
+        budgets = self._of(grant, environ)
         environ[_COUNTED] = budgets, of_body
         self._spend(budgets, cost + of_body)
 
     def refused(self, error: SearchAPIError) -> None:
         environ, now = request.environ, time.time()
-        budgets = self._of_address(auth.known(), environ)
+        budgets = self._of(auth.known(), environ)
         environ[_COUNTED] = budgets, 0
         self._spend(budgets, 1)
         if error.code == "invalid_key" and self._bad_keys:
@@ -132,6 +130,13 @@ class RateLimits:
         size = int(length)
         return 0 if size > self._settings.max_body_bytes else -(-size // BODY_UNIT)  # one too long is refused without being read
 
+    def _of(self, grant: Grant | None, environ: dict[str, Any]) -> list[Bucket]:
+        """The budgets of the key, where there is one, and of the address."""
+        budgets = self._of_address(grant, environ)
+        if grant is not None and grant.key_id and (per_key := limit(grant.rate_limit or self._settings.rate_limit_per_key)):
+            budgets.insert(0, self._budgets.bucket("key", grant.key_id, per_key))
+        return budgets
+
     def _of_address(self, grant: Grant | None, environ: dict[str, Any]) -> list[Bucket]:
         """The address's own budget, or the one that the key gives each address: none where that is off."""
         who = address.client(environ)
@@ -152,6 +157,7 @@ class RateLimits:
     def _refuse(self, budgets: list[Bucket], by: Bucket, cost: int, now: float) -> None:
         allowed = _whose(by)
         if cost > by.limit.amount:
+            self._spend(budgets, 1)  # or it could be asked for without end
             raise TooLarge(f"This request costs {cost}, but {allowed} in all; send it in parts.", code="too_costly")
         with self._lock:
             self._refused[by.kind] += 1

@@ -232,14 +232,22 @@ def test_bodies(door, name, size, cost):
 
 
 def test_too_costly(door, name):
-    """What costs more than the whole limit is told so, not to come again; it is not counted."""
+    """What costs more than the whole limit is told so, not to come again; it costs 1, so that it cannot be asked for without end."""
     api = door(rate_limit_per_key="2/hour")
     path = f"/v1/indexes/{name}/documents"
     answer = api.ask(path, "POST", data=b" " * 150_000, headers={"Content-Type": "application/json"})
     problem = assert_problem(answer, 413, "too_costly")
     assert "costs 4" in problem["detail"] and "this key may cost 2/hour" in problem["detail"]
-    assert "Retry-After" not in answer.headers
-    assert api.left("key") == 2
+    assert "Retry-After" not in answer.headers and fields(answer)["key"][0] == 1
+    assert api.ask(path, "POST", data=b" " * 150_000).status_code == 413
+    assert_problem(api.ask(path, "POST", data=b" " * 150_000), 429, "rate_limited")
+
+
+def test_too_costly_without_a_key(door):
+    """An address that is nobody's cannot have it refused without end either."""
+    api = door(rate_limit_per_ip="3/hour")
+    costly = {"data": b" " * 500_000, "headers": {"Authorization": ""}}
+    assert api.statuses(5, "/nowhere", "POST", **costly) == [413, 413, 413, 429, 429]
 
 
 def test_too_long_is_too_long(door, name):
@@ -253,7 +261,7 @@ def test_too_long_is_too_long(door, name):
 
 
 def test_refused_requests_cost(door):
-    """A request without a key, without the scope, or for an index that the key is not for costs its address 1."""
+    """A request without a key, without the scope, or for an index that the key is not for costs its address 1, and the key too."""
     api = door(rate_limit_per_ip="100/hour", rate_limit_per_key="100/hour")
     for path, headers, status in [
         ("/db-health", {"Authorization": ""}, 401),
@@ -264,6 +272,14 @@ def test_refused_requests_cost(door):
         answer = api.ask(path, headers=headers)
         assert (answer.status_code, fields(answer)["address"][0]) == (status, before - 2)
         assert api.left("address") == before - 2
+
+
+@pytest.mark.parametrize(("path", "status"), [("/db-health", 403), ("/v1/indexes/other", 404)])
+def test_a_key_where_it_may_not(door, path, status):
+    """A key's own limit counts what it is refused, where its addresses have none."""
+    api = door(rate_limit_per_ip="off")
+    key = api._keys.create(("search",), ("mine*",), CREATED, rate_limit="3/hour", rate_limit_per_ip="off")[1]
+    assert api.statuses(5, path, headers=bearer(key)) == [status] * 3 + [429] * 2
 
 
 def test_wrong_keys(door, caplog):
