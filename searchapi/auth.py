@@ -2,8 +2,8 @@
 
 `Authorization: Bearer sk_…` names a key; `keystore.py` knows what it may do. (JWTs and tenant tokens will come by the same header
 and end as the same `Grant`.) In development, where REQUIRE_KEYS is false, searching needs none: then the request must come from
-the loopback address and name a loopback host, and a browser's must come from a page of such a host, so that no web page that a
-developer visits can search the data, not by DNS rebinding either.
+the loopback address itself, not through a proxy, and name a loopback host, and a browser's must come from a page of such a host, so
+that no web page that a developer visits can search the data, not by DNS rebinding either.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from .keystore import NOBODY, Grant
 from .services import services
 
 UNAUTHORIZED = 401
+_FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP")  # a proxy's: its own address, or what a client made up
 
 
 class Bearer(HTTPTokenAuth):
@@ -125,8 +126,10 @@ def _loopback_only() -> None:
         raise NotPermitted("Without a key only this machine is answered, by its loopback address.", code="not_local")
     if _hostname(environ.get("HTTP_HOST", "")) not in LOOPBACK:
         raise NotPermitted("Without a key the Host must be 127.0.0.1, localhost or [::1].", code="not_local")
+    if not set(_FORWARDED).isdisjoint(environ):
+        raise NotPermitted("Without a key only this machine itself is answered, not what a proxy forwards.", code="not_local")
     origin = environ.get("HTTP_ORIGIN")
-    if origin and urlsplit(origin).hostname not in LOOPBACK:
+    if origin and not _local_page(origin):
         raise NotPermitted("Without a key a web page must come from 127.0.0.1, localhost or [::1] itself.", code="not_local")
 
 
@@ -138,6 +141,13 @@ def _is_loopback(address: str) -> bool:
     except ValueError:
         return False
     return (getattr(known, "ipv4_mapped", None) or known).is_loopback
+
+
+def _local_page(origin: str) -> bool:
+    try:
+        return urlsplit(origin).hostname in LOOPBACK
+    except ValueError:  # `http://[`
+        return False
 
 
 def _hostname(host: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from searchapi.app import create_app
@@ -53,9 +55,22 @@ def test_other_addresses(keyless, address):
 
 def test_web_pages(keyless, library):
     """A browser's page of another origin is refused, one of this machine is answered."""
-    for origin in ("https://evil.example", "null", "http://localhost.evil.example"):
+    for origin in ("https://evil.example", "null", "http://localhost.evil.example", "http://[", "http://localhost@evil.example"):
         keyless.get(f"{library}/search", headers={"Origin": origin}, fails=403, code="not_local")
     keyless.get(f"{library}/search", headers={"Origin": "http://localhost:3000"})
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
+@pytest.mark.parametrize("hops", [0, 1, 2])
+def test_through_a_proxy(tmp_path, header, hops):
+    """A tunnel or proxy on this machine calls from loopback, for anybody; and who may write its header may write 127.0.0.1."""
+    system = SystemDatabase(tmp_path)
+    with contextlib.closing(EmbeddedEngine(tmp_path, system)) as engine:
+        api = API(create_app(Settings(data_dir=tmp_path, proxy_hops=hops), engine, system).test_client())
+        api.get("/v1/indexes")
+        for said in ("203.0.113.7", "127.0.0.1", "127.0.0.1, 127.0.0.1", "for=127.0.0.1", ""):
+            problem = api.get("/v1/indexes", headers={header: said}, fails=403, code="not_local")
+            assert "proxy" in problem["detail"]
 
 
 def test_without_a_key_only_searching(keyless, library):

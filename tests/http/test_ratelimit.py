@@ -232,7 +232,7 @@ def test_bodies(door, name, size, cost):
 
 
 def test_too_costly(door, name):
-    """What costs more than the whole limit is told so, not to come again; it costs 1, so that it cannot be asked for without end."""
+    """What costs more than the whole limit is told so, not to come again; it costs 1, so that it has an end."""
     api = door(rate_limit_per_key="2/hour")
     path = f"/v1/indexes/{name}/documents"
     answer = api.ask(path, "POST", data=b" " * 150_000, headers={"Content-Type": "application/json"})
