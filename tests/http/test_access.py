@@ -69,8 +69,7 @@ def test_through_a_proxy(tmp_path, header, hops):
         api = API(create_app(Settings(data_dir=tmp_path, proxy_hops=hops), engine, system).test_client())
         api.get("/v1/indexes")
         for said in ("203.0.113.7", "127.0.0.1", "127.0.0.1, 127.0.0.1", "for=127.0.0.1", ""):
-            problem = api.get("/v1/indexes", headers={header: said}, fails=403, code="not_local")
-            assert "proxy" in problem["detail"]
+            api.get("/v1/indexes", headers={header: said}, fails=403, code="not_local")
 
 
 def test_without_a_key_only_searching(keyless, library):
