@@ -81,7 +81,7 @@ def problem(
     if errors:
         body["errors"] = errors
     logs.note(code=code)
-    response = Response(logs.scrubber().line(orjson.dumps(body)), status, headers, content_type="application/problem+json")
+    response = Response(logs.scrubber().answer(orjson.dumps(body)), status, headers, content_type="application/problem+json")
     response.headers["Cache-Control"] = "no-store"
     return response
 

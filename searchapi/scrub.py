@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import orjson
 
@@ -19,6 +19,7 @@ from .config import SETTINGS, Settings
 
 REDACTED = b"[redacted]"
 SHORTEST = 8  # letters of a value that is looked for: a shorter one would be found in words
+UNGUESSABLE = 20  # letters of one that is looked for in answers
 
 # Wider than keytext.PATTERN: a key may be cut off or percent-encoded, and stand right before or behind something, as another key.
 _KEY = re.compile(rb"sk(?:_|%5[Ff])([0-9A-Za-z]{12})(?:_|%5[Ff])(?:(?!sk[_%])[0-9A-Za-z]){6,}+")
@@ -46,10 +47,15 @@ class Scrubber:
         forms = {form for value in values if len(value) >= SHORTEST for form in _written(value)}
         self._values = sorted(forms, key=len, reverse=True)
 
-    def line(self, line: bytes) -> bytes:
+    def answer(self, line: bytes) -> bytes:
+        """JSON that goes to a client, who may have written what is in it: a password that is a word stays there, or its absence
+        would tell the client what it had guessed."""
+        return self.line(line, UNGUESSABLE)
+
+    def line(self, line: bytes, shortest: int = 0) -> bytes:
         """JSON without its secrets. It is JSON still."""
         for value in self._values:
-            if value in line:
+            if len(value) >= shortest and value in line:
                 line = line.replace(value, REDACTED)
         # One letter is looked for several times as fast as several.
         if b"sk_" in line or (b"%" in line and b"sk%5" in line):
@@ -87,8 +93,9 @@ def secrets_of(settings: Settings) -> list[str]:
         if "://" not in value:
             found.append(value)
             continue
-        user, _, password = urlsplit(value).netloc.rpartition("@")[0].partition(":")
-        found.append(password)
+        url = urlsplit(value)
+        user, _, password = url.netloc.rpartition("@")[0].partition(":")
+        found += [password, *parse_qs(url.query).get("password", ())]  # that of Redis on a unix socket is a parameter
         if value.startswith("http"):  # a DSN's user is its key; that of Redis is a name
             found.append(user)
     return [value for value in found if value]

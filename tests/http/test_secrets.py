@@ -178,6 +178,22 @@ def test_problems(site, capfd):
                 assert secret[25:] not in answer.get_data(as_text=True)
 
 
+def test_no_answer_confirms_a_guess(tmp_path):
+    """A weak password of Redis is not cut out of problems: it would break their type, and tell everybody that it is the password."""
+    system = SystemDatabase(tmp_path)
+    engine = EmbeddedEngine(tmp_path, system)
+    weak = {"redis_url": "unix:///nowhere/redis.sock?password=searchapi"}
+    api = API(create_app(Settings(data_dir=tmp_path, **weak), engine, system).test_client())
+    try:
+        assert api.get("/searchapi", fails=404)["type"] == "urn:searchapi:problem:no_such_address"
+        assert "'searchapi'" in api.get("/v1/indexes/searchapi", fails=404)["detail"]
+    finally:
+        logs.configure(Settings())
+        root = logging.getLogger()
+        root.handlers = [handler for handler in root.handlers if not isinstance(handler, logs.Lines)]
+        engine.close()
+
+
 def test_data_is_data(site, capfd):
     """What looks like a secret and is a document is stored and answered as it was."""
     document = {"id": ANOTHER_KEY, "text": f"{JWT} redis://u:{WORD}@h Cookie: {WORD}"}

@@ -133,6 +133,20 @@ def test_every_secret_setting():
             assert Scrubber(["redis-redis"]).text("redis-redis is away") == "[redacted] is away"
 
 
+def test_passwords_in_urls():
+    """Redis's is found where it may be: before the host, or as a parameter, as on a unix socket."""
+    for url in ("redis://user:hunter2hunter2@h:1/0", "unix:///r.sock?db=1&password=hunter2hunter2"):  # pragma: allowlist secret
+        assert secrets_of(Settings(redis_url=url)) == ["hunter2hunter2"]
+
+
+def test_answers_confirm_no_guess():
+    """A password that could be guessed is cut out of lines, but not out of answers, where a client may have put it."""
+    scrubber = Scrubber(["searchapi", "k" * 32])
+    assert scrubber.line(b'"urn:searchapi"') == b'"urn:[redacted]"'
+    assert scrubber.answer(b'"urn:searchapi"') == b'"urn:searchapi"'
+    assert scrubber.answer(b'"%b"' % (b"k" * 32)) == b'"[redacted]"'
+
+
 @pytest.mark.parametrize(
     "piece", ["eyJ", "eyJ.", "://", "cookie='", 'cookie:\\"', "bearer ", "sk_", "a@b://", "sk%5", "Authorization: "]
 )
