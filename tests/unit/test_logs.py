@@ -112,7 +112,7 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 def test_nothing_breaks_a_line(configure, capfd, text):
     """Newlines, control characters, ANSI, changes of direction: JSON brings them back as they were, for people they are escaped."""
     said = f'a{text}12:00:00 GET / 200 {{"level":"error"}}'
