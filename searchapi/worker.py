@@ -1,13 +1,15 @@
-"""Gunicorn's threaded worker, with three differences.
+"""Gunicorn's threaded worker, with four differences.
 
 - What it refuses itself, before there is a request, is a problem (RFC 9457) and one line in the log, like every other error.
 - A request must arrive within BODY_TIMEOUT_MS, its head and its body together, not counting the time that we take meanwhile: a
   socket loses its patience. Gunicorn's own would wait for ever, and hold a thread.
+- An answer must be taken: each 256 KiB of it within BODY_TIMEOUT_MS, or the connection is closed.
 - Clients that are slow to speak or to close do not hold up the loop that accepts connections, nor a thread before they have spoken.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -29,6 +31,7 @@ from . import config, logs, problems
 from .exceptions import BodyTimeout
 
 DRAINED = 64 * 1024  # bytes of an unread body that Gunicorn reads and drops, so that the connection can be used again
+PIECE = 256 * 1024  # bytes of an answer that a client may take BODY_TIMEOUT_MS for
 
 # Of the errors of Gunicorn's that are the client's: the code in problems.SERVER_CODES. The first that fits counts.
 CODES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
@@ -46,14 +49,35 @@ OURS = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName, errors.C
 
 class PatientSocket(socket.socket):
     """A socket that waits `patience` seconds in all for what is to be received, then raises BodyTimeout. What is there already is
-    received at no cost. Where a timeout was set, that one holds."""
+    received at no cost. What is sent must be taken: each PIECE within `pace` seconds, else BrokenPipeError is raised, as if the client
+    had gone. Where a timeout was set, that one holds."""
 
-    __slots__ = ("patience",)
+    __slots__ = ("pace", "patience")
 
-    def __init__(self, given: socket.socket):
+    def __init__(self, given: socket.socket, pace: float):
         super().__init__(given.family, given.type, given.proto, given.detach())
         self.setblocking(False)  # as Gunicorn has made it, which Python does not see
-        self.patience = 0.0
+        self.patience, self.pace = 0.0, pace
+
+    def sendall(self, data: bytes, flags: int = 0) -> None:
+        if self.gettimeout() is not None:
+            return super().sendall(data, flags)
+        try:
+            sent = self.send(data, flags | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            self._send_slowly(memoryview(data)[sent:], flags)
+
+    def _send_slowly(self, data: memoryview, flags: int) -> None:
+        self.settimeout(self.pace)
+        try:
+            for start in range(0, len(data), PIECE):
+                super().sendall(data[start : start + PIECE], flags)
+        except TimeoutError:
+            raise BrokenPipeError(errno.EPIPE, "The client does not take its answer.") from None
+        finally:
+            self.settimeout(None)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         if self.gettimeout() is not None:
@@ -88,7 +112,7 @@ class Worker(ThreadWorker):
         if conn.initialized or conn.data_ready:
             super().enqueue_req(conn)
             return
-        conn.sock = PatientSocket(conn.sock)
+        conn.sock = PatientSocket(conn.sock, self._patience)
         conn.timeout = time.monotonic() + self._patience
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))

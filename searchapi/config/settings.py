@@ -120,7 +120,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("SENTRY_TRACES", "0", fraction, "The share of requests whose times are sent to Sentry."),
     Setting("MAX_BODY_BYTES", "32MiB", size(1024), "The longest request body, as it is sent."),
     Setting("MAX_UNPACKED_BYTES", "256MiB", size(1024), "What NDJSON as gzip may unpack to."),
-    Setting("BODY_TIMEOUT_MS", "20000", integer(100, 600_000), "How long a request may take to arrive."),
+    Setting(
+        "BODY_TIMEOUT_MS",
+        "20000",
+        integer(100, 600_000),
+        "How long a request may take to arrive, and a client to take each 256 KiB of its answer.",
+    ),
     Setting("IDEMPOTENCY_HOURS", "24", integer(1, 720), "How long an Idempotency-Key is remembered."),
     Setting("MAX_DOCUMENT_BYTES", "1MiB", size(256, 64 << 20), "The longest document, and the longest other JSON body."),
     Setting("MAX_DOCUMENTS", "100000", integer(1, 10_000_000), "The most documents in one request."),

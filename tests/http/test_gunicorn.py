@@ -317,6 +317,38 @@ def test_who_does_not_speak_holds_nothing(server):
     assert all(client.closed() for client in silent), "they are closed when their patience is over"
 
 
+@pytest.fixture(scope="module")
+def heavy(server) -> bytes:
+    """A request whose answer, 4 MB, is more than a socket keeps."""
+    for id in range(4):
+        body = b'{"text": "%b"}' % (b"x" * 1_000_000)
+        assert server.client().send(server.ask("PUT", f"{DOCUMENTS}/heavy-{id}", body)).answer().status == 201
+    return server.head("GET", f"{DOCUMENTS}?limit=4&cursor=heavy-")
+
+
+def test_who_does_not_read_holds_nothing(server, heavy):
+    """More clients than there are threads ask for much and take nothing: they are let go of, and nothing is called an error."""
+    before = len(server.lines())
+    clients = [server.client().send(heavy[:-2] + b"Connection: close\r\n\r\n") for _ in range(60)]
+    time.sleep(PATIENCE)
+    server.healthy()
+    time.sleep(PATIENCE)
+    for client in clients:
+        while client._more():
+            pass
+    assert len([client for client in clients if len(client.came) < 3_000_000]) > 40
+    assert not [line for line in server.lines()[before:] if line["level"] == "error"]
+
+
+def test_slow_to_read(server, heavy):
+    """Who takes its time, but not too much for each part, gets all."""
+    client = server.client().send(heavy)
+    while len(client.came) < 2_000_000:
+        time.sleep(PATIENCE / 30)
+        assert client._more()
+    assert len(client.answer().body) > 4_000_000
+
+
 def test_a_client_that_goes_away(server):
     """In the middle of a body: nothing of the unfinished line is written, one line in the log, and the server goes on."""
     body = b'{"id": "whole"}\n{"id": "cut", "text": "'

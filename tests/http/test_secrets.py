@@ -179,7 +179,7 @@ def test_problems(site, capfd):
 
 
 def test_no_answer_confirms_a_guess(tmp_path):
-    """A weak password of Redis is not cut out of problems: it would break their type, and tell everybody that it is the password."""
+    """A weak password of Redis is not cut out of problems: that would break their type, and tell that it is the one."""
     system = SystemDatabase(tmp_path)
     engine = EmbeddedEngine(tmp_path, system)
     weak = {"redis_url": "unix:///nowhere/redis.sock?password=searchapi"}
