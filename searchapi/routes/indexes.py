@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, Response
 
 from .. import serialise, visibility
@@ -20,7 +22,7 @@ bp = Blueprint("indexes", __name__, url_prefix="/v1/indexes")
 @guard("search", "documents:read", "documents:write", "indexes:admin")
 def list_indexes() -> Response:
     parameters()
-    return serialise.answer({"indexes": [{**index_to_json(info), "name": name} for name, info in visibility.indexes()]})
+    return serialise.answer({"indexes": [_shown(info, name) for name, info in visibility.indexes()]})
 
 
 @bp.post("")
@@ -41,7 +43,15 @@ def get_index(index: str) -> Response:
     parameters()
     info = services().info(index)
     name = info.name if grant().sees(info.name) else index
-    return serialise.answer({**index_to_json(info), "name": name})
+    return serialise.answer(_shown(info, name))
+
+
+def _shown(info: IndexInfo, name: str) -> dict[str, Any]:
+    """An index by the name that the caller knows. Its settings (synonyms, stop words) are for who may read them at their own address."""
+    found = {**index_to_json(info), "name": name}
+    if "indexes:admin" not in grant().scopes:
+        del found["settings"]
+    return found
 
 
 @bp.delete("/<segment:index>")

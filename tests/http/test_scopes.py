@@ -225,6 +225,17 @@ def test_an_alias_whose_index_goes(app, api, name, monkeypatch):
         assert problem["detail"] == "There is no index named 'stall'.", path
 
 
+@pytest.mark.parametrize("scope", ["search", "documents:read", "documents:write"])
+def test_settings_need_their_scope(app, library, scope):
+    """Who may search knows an index's fields; its settings, as synonyms, are for indexes:admin, by whichever address."""
+    client = key_for(app, (scope,))
+    client.get(f"{library}/settings", fails=403, code="missing_scope")
+    for one in (client.get(library), *client.get("/v1/indexes")["indexes"]):
+        assert set(one) == {"name", "created_at", "fields"}
+    admin = key_for(app, ("indexes:admin",))
+    assert admin.get(library)["settings"] == admin.get(f"{library}/settings")
+
+
 def test_patterns(app, api):
     """`prefix*` takes in what begins so; a plain name takes in itself alone."""
     for one in ("shop-de", "shop-en", "shopping"):
