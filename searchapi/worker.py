@@ -49,8 +49,8 @@ OURS = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName, errors.C
 
 class PatientSocket(socket.socket):
     """A socket that waits `patience` seconds in all for what is to be received, then raises BodyTimeout. What is there already is
-    received at no cost. What is sent must be taken: each PIECE within `pace` seconds, else BrokenPipeError is raised, as if the client
-    had gone. Where a timeout was set, that one holds."""
+    received at no cost. What is sent must be taken: each PIECE within `pace` seconds, else BrokenPipeError is raised, as if the
+    client had gone. Where a timeout was set, that one holds."""
 
     __slots__ = ("pace", "patience")
 
