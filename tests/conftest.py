@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import pytest
 from hypothesis import HealthCheck, settings
 
 from searchapi import demo
@@ -22,3 +23,11 @@ settings.load_profile("searchapi")
 def demo_documents() -> list[dict]:
     """Collected once for all: it takes some seconds. Nobody changes them."""
     return list(demo.collect())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """What a hostile test printed can be sent from one process of the tests to another: half a surrogate pair cannot."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
