@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 UNITS = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "": 1}  # of bytes, the largest first
 _FACTORS = {name.lower(): factor for name, factor in UNITS.items() if name}
@@ -101,7 +102,12 @@ def origins(text: str) -> tuple[str, ...]:
 
 
 def redis_url(text: str) -> str:
-    if text and not re.match(r"unix:///.|rediss?://[^/]", text):
+    try:
+        _ = urlsplit(text).port
+        known = re.match(r"unix:///.|rediss?://[^/]|\Z", text)
+    except ValueError:  # `redis://[`, a port that is no number: its words hold a part of the URL
+        known = None
+    if not known:
         raise ValueError("unix:///run/redis/redis.sock, redis://127.0.0.1:6379/0 or rediss://user:password@host:6380/0, or empty")
     return text
 

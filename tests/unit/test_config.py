@@ -140,6 +140,9 @@ def test_bad_values(monkeypatch, name, value, expected):
         ("SECRET_KEY", "hunter2", "at least 32 random characters"),
         ("SECRET_KEY", "ab" * 20, "at least 32 random characters"),
         ("REDIS_URL", "//:hunter2@redis", "rediss://"),
+        ("REDIS_URL", "redis://:hunter2@[::1", "rediss://"),
+        ("REDIS_URL", "redis://:hunter/2@redis", "rediss://"),
+        ("REDIS_URL", "redis://redis:hunter2", "rediss://"),
         ("SENTRY_DSN", "hunter2", "as https://key@host/1"),
     ],
 )
