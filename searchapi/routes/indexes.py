@@ -47,7 +47,7 @@ def get_index(index: str) -> Response:
 
 
 def _shown(info: IndexInfo, name: str) -> dict[str, Any]:
-    """An index by the name that the caller knows. Its settings (synonyms, stop words) are for who may read them at their own address."""
+    """An index by the name that the caller knows. Its settings (synonyms, stop words) are for who may read them elsewhere."""
     found = {**index_to_json(info), "name": name}
     if "indexes:admin" not in grant().scopes:
         del found["settings"]

@@ -73,6 +73,32 @@ def test_without_a_valid_key(app):
                 assert answer.get_json()["code"] == ("invalid_key" if text else "unauthorized")
 
 
+def test_no_hidden_twins(app, library):
+    """HEAD needs what GET needs; another spelling of an address is another address; no header changes the method or the address."""
+    nobody, client = API(app.test_client()), key_for(app, ("metrics",))
+    for method, rule, guard in addresses(app):
+        if method == "GET" and guard.scopes:
+            for api in (client, *([] if "search" in guard.scopes else [nobody])):
+                assert api.raw("HEAD", path_of(rule)).status_code == api.raw("GET", path_of(rule)).status_code, rule.rule
+    for path in (
+        "/v1//indexes",
+        "/v1/indexes/",
+        "/V1/indexes",
+        "/v1/./indexes",
+        "/v1/x/../indexes",
+        "/v1%2Findexes",
+        "/v1/indexes;a",
+    ):
+        nobody.get(path, fails=404, code="no_such_address")
+    moved = {
+        "X-HTTP-Method-Override": "GET",
+        "X-Original-URL": "/health",
+        "X-Rewrite-URL": "/health",
+        "X-Forwarded-Prefix": "/health",
+    }
+    nobody.call("DELETE", library, headers=moved, fails=401, code="unauthorized")
+
+
 def test_addresses_that_are_not_there(app):
     """404 and 405 need no key: the documentation is public, and a scanner learns nothing."""
     nobody = API(app.test_client())
