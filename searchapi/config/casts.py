@@ -113,7 +113,7 @@ def redis_url(text: str) -> str:
 
 
 def dsn(text: str) -> str:
-    if text and not re.fullmatch(r"https?://[^/@\s]+@[^/\s]+(/[^/\s]+)*/[0-9]+", text):
+    if text and not re.fullmatch(r"https?://[^/@\s]+@[^/\s\[\]]+(/[^/\s]+)*/[0-9]+", text):
         raise ValueError("the DSN that Sentry shows for a project, as https://key@host/1, or empty")
     return text
 

@@ -144,6 +144,7 @@ def test_bad_values(monkeypatch, name, value, expected):
         ("REDIS_URL", "redis://:hunter/2@redis", "rediss://"),
         ("REDIS_URL", "redis://redis:hunter2", "rediss://"),
         ("SENTRY_DSN", "hunter2", "as https://key@host/1"),
+        ("SENTRY_DSN", "https://hunter2@[x/1", "as https://key@host/1"),
     ],
 )
 def test_bad_secrets_are_not_shown(monkeypatch, name, value, expected):
