@@ -124,6 +124,7 @@ def test_gunicorn_settings(tmp_path):
     names, values = done.stdout.splitlines()
     assert values == f"[::1]:9001 3 {5 + 2 + 2 + 4 * 8 + 4}"
     assert ast.literal_eval(names) == sorted(
-        "accesslog bind child_exit control_socket_disable forwarder_headers graceful_timeout keepalive limit_request_line logconfig_dict on_exit "
-        "on_starting post_worker_init preload_app threads timeout worker_class worker_exit worker_tmp_dir workers".split()
+        "accesslog bind child_exit control_socket_disable forwarder_headers graceful_timeout keepalive limit_request_line "
+        "logconfig_dict on_exit on_starting post_worker_init preload_app threads timeout worker_class worker_exit worker_tmp_dir "
+        "workers".split()
     )
