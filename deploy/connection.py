@@ -1,4 +1,4 @@
-"""Connections to a server whose host key is known beforehand. Nothing is learned on the first visit, and known_hosts plays no part."""
+"""Connections to a server whose host key is known beforehand. Nothing is learned on a first visit; known_hosts plays no part."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class PinnedKey(paramiko.MissingHostKeyPolicy):
         found = fingerprint(key)
         if not hmac.compare_digest(found, self.fingerprint):
             raise ConnectionFailed(
-                f"{hostname} shows the host key {found}, but hosts.toml has {self.fingerprint}: this is another server, or somebody "
-                "stands in between. Nothing was sent to it."
+                f"{hostname} shows the host key {found}, but hosts.toml has {self.fingerprint}: this is another server, or "
+                "somebody stands in between. Nothing was sent to it."
             )
 
 

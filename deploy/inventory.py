@@ -69,9 +69,8 @@ def host(wanted: str | None = None, path: Path = HOSTS) -> Host:
         return next(iter(found.values()))
     if wanted not in found:
         near = difflib.get_close_matches(wanted, found, 1)
-        raise InventoryError(
-            f"{path.name} has no [{wanted}]{f'; did you mean {near[0]}?' if near else f', only {", ".join(found)}.'}"
-        )
+        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(found)}."
+        raise InventoryError(f"{path.name} has no [{wanted}]; {hint}")
     return found[wanted]
 
 

@@ -1,6 +1,7 @@
 """The files of a server, from the texts in `deploy/nginx`, `deploy/systemd` and `deploy/certbot`. Pure.
 
-A text holds `@NAME@` where a value belongs. One that is left over, or a value that no text asks for, is a mistake of ours and raises.
+A text holds `@NAME@` where a value belongs. One that is left over, or a value that no text asks
+for, is a mistake of ours and raises.
 """
 
 from __future__ import annotations
