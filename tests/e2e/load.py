@@ -46,9 +46,10 @@ class Plan:
     seconds: float
     events: str
     acknowledged: str
+    port: int = 443
 
     def web(self, number: int) -> Web:
-        return Web(self.address, Path(self.authority), self.sources[number % len(self.sources)], self.domain)
+        return Web(self.address, Path(self.authority), self.sources[number % len(self.sources)], self.domain, self.port)
 
 
 class Failed(Exception):

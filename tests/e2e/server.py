@@ -184,6 +184,7 @@ class Web:
     authority: Path
     source: str
     domain: str = DOMAIN
+    port: int = 443
 
     def context(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.authority))
@@ -238,7 +239,7 @@ class Pinned(http.client.HTTPSConnection):
         self._web, self._tls = web, context
 
     def connect(self) -> None:
-        plain = socket.create_connection((self._web.address, 443), self.timeout, (self._web.source, 0))
+        plain = socket.create_connection((self._web.address, self._web.port), self.timeout, (self._web.source, 0))
         try:
             self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
         except BaseException:
