@@ -20,7 +20,7 @@ from .commands import Argv
 from .inventory import Host
 from .render import HERE, render
 
-PACKAGES = ("nginx", "certbot", "openssl")
+PACKAGES = ("nginx", "certbot", "openssl", "logrotate")  # the last keeps access.log from growing for ever
 FOLDERS = (  # root:root, 0755
     *(f"/etc/nginx/searchapi{below}" for below in ("", "/http", "/server", "/sites")),
     *(f"/etc/systemd/system/{unit}.service.d" for unit in ("nginx", "certbot")),
