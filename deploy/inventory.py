@@ -25,6 +25,7 @@ class Host:
     domain, email:  what the certificate is for, and where Let's Encrypt writes to.
     environment:    staging or production, the ENVIRONMENT of the application.
     env_file:       the other settings, on this machine; becomes /etc/searchapi/env. None: those of the server stay.
+    port, identity: where SSH listens, and with which private key; without one, what the agent and ~/.ssh have.
     user:           who ships, made by provision; `root` is tried where it is not there yet.
     acme_directory: another certificate authority than Let's Encrypt; acme_ca: the file of a CA that it is to be trusted by.
     """
@@ -47,7 +48,7 @@ _PATHS = ("env_file", "identity", "acme_ca")
 _NEEDED = ("address", "host_key", "domain", "email")
 _KNOWN = tuple(f.name for f in fields(Host) if f.name != "name")
 _FORMS: dict[str, tuple[str, str]] = {
-    "address": (r"[A-Za-z0-9.:_-]+", "an IP address or host name"),
+    "address": (r"[A-Za-z0-9:][A-Za-z0-9.:_-]*", "an IP address or host name"),
     "host_key": (r"SHA256:[A-Za-z0-9+/]{43}=?", "as `ssh-keygen -lf` prints it: SHA256:… (43 letters)"),
     "domain": (
         r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}",
@@ -88,6 +89,8 @@ def hosts(path: Path = HOSTS) -> dict[str, Host]:
 
 
 def _host(name: str, table: Any, path: Path) -> Host:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise InventoryError(f"{path.name}: {name!r} must be a name of letters, digits, - and _.")
     if not isinstance(table, dict):
         raise InventoryError(f"{path.name}: {name} stands outside of a table; begin one with [production].")
     for member in table:
@@ -110,7 +113,7 @@ def _host(name: str, table: Any, path: Path) -> Host:
 
 def _check(where: str, member: str, value: Any) -> None:
     if member == "port":
-        if not isinstance(value, int) or not 0 < value < 65536:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 65536:
             raise InventoryError(f"{where} must be a port, not {value!r}.")
     elif not isinstance(value, str) or not value:
         raise InventoryError(f"{where} must be a text, not {value!r}.")
