@@ -24,7 +24,7 @@ FOLDERS = {  # path: (owner, mode); the slots' and releases' contents are those 
     "/srv/searchapi/slots": ("root:root", 0o755),
     "/var/lib/searchapi": ("searchapi:searchapi", 0o700),
     "/var/lib/searchapi-deploy": ("root:root", 0o755),
-    "/var/backups/searchapi": ("root:root", 0o700),
+    "/var/backups/searchapi": ("root:root", 0o711),  # the owner of the data writes a snapshot in a folder that is made for it
 }
 SSHD = "/etc/ssh/sshd_config.d/10-searchapi.conf"
 SSHD_EFFECT = {  # what `sshd -T` must say with it
