@@ -112,7 +112,6 @@ def authority(server: Server) -> Iterator[Authority]:
 class Planted:
     """Secrets that must be nowhere but where they belong."""
 
-    secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(48))
     wrong_key: str = field(default_factory=lambda: f"sk_{secrets.token_hex(6)}_{secrets.token_hex(19)}")
     keys: list[str] = field(default_factory=list)  # of the API, as they are made
 
@@ -123,9 +122,9 @@ def planted() -> Planted:
 
 
 @pytest.fixture(scope="session")
-def user(server: Server, authority: Authority, planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> User:
+def user(server: Server, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> User:
     person = User(tmp_path_factory.mktemp("laptop"))
-    person.prepare(server, authority, f"SECRET_KEY={planted.secret_key}\nLOG_LEVEL=info\n")
+    person.prepare(server, authority, "LOG_LEVEL=info\n")
     shutil.copy(authority.root, person.folder / "trusted.pem")
     return person
 

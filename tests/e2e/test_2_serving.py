@@ -8,6 +8,7 @@ import re
 import socket
 import ssl
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -37,8 +38,10 @@ def test_reboot_after_an_odd_number_of_deploys(server, web, books, key, deployed
     """One deploy, then the power goes: what was live is live again, with its documents, and nothing has to be typed."""
     release, asked = live(server), f"/v1/indexes/{books}/search?q=tempest"
     before = json.loads(web.get(asked, key).body)["total"]
+    began = time.monotonic()
     server.reboot()
-    reach.note("from a reboot's boot to the first answer", eventually(web.answers, "it answers after a reboot", 60), "s", 20)
+    eventually(web.answers, "it answers after a reboot", 60)
+    reach.note("reboot, from the command to the first answer", time.monotonic() - began, "s", 20)
     assert live(server) == release
     eventually(lambda: web.get(asked, key).status == 200, "it searches after a reboot", 60)
     assert json.loads(web.get(asked, key).body)["total"] == before > 0
@@ -181,7 +184,7 @@ def test_certificate_renews_itself(server, web, authority, user):
     server.run("systemctl", "start", "certbot.service", timeout=300)
     assert web.get("/health").certificate["serialNumber"] == first
     old = ageing.age(server, user.folder / "trusted.pem")
-    assert web.get("/health").certificate["serialNumber"] == old != first
+    eventually(lambda: web.get("/health").certificate["serialNumber"] == old, "the old one is served", 10)
     server.run("systemctl", "start", "certbot.service", timeout=300)
     eventually(lambda: web.get("/health").certificate["serialNumber"] not in (first, old), "a new certificate is served", 10)
     assert "Pebble" in str(web.get("/health").certificate["issuer"])
