@@ -4,14 +4,16 @@ needs nobody; a second, fresh connection that works stops the timer."""
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 
 from .commands import Argv, as_root, line, shell
-from .connection import CommandFailed, ConnectionFailed, connect, execute
+from .connection import CommandFailed, ConnectionFailed, NotLetIn, connect, execute
 from .inventory import Host
 from .machine import Machine
 
 SECONDS = 180
+PATIENCE = 20  # seconds in which a fresh connection must work
 _STATE = "/run/searchapi-guard"
 
 # $1 the folder of what is needed to go back, $2 the unit, $3 the file, $4 seconds; stdin: what undoes the change.
@@ -61,17 +63,29 @@ def guarded(
         proof()
         comes_in(host)
     except (CommandFailed, ConnectionFailed) as error:
+        why = getattr(error, "said", "") or error
         with contextlib.suppress(CommandFailed, ConnectionFailed):
             machine.ask(_take_back(unit))
-            raise LockedOut(f"{path} was taken back, nothing has changed: {error}") from None
-        raise LockedOut(f"{path} takes itself back within {seconds} s: {error}") from None
+            raise LockedOut(f"{path} was taken back, nothing has changed: {why}") from None
+        raise LockedOut(f"{path} takes itself back within {seconds} s: {why}") from None
     machine.ask(["systemctl", "stop", f"{unit}.timer"])
     return True
 
 
 def comes_in(host: Host) -> None:
     """A fresh connection as the host's user, who may do everything. Raises ConnectionFailed or CommandFailed."""
-    with contextlib.closing(connect(host)) as fresh:
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fresh = connect(host)
+            break
+        except NotLetIn:
+            raise
+        except ConnectionFailed:  # a moment after its reload sshd does not listen
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.5)
+    with contextlib.closing(fresh):
         execute(fresh, as_root(["true"], host.user))
 
 

@@ -29,14 +29,10 @@ def nginx(job: Job) -> None:
     found = installed(job)
     _apply(job, found, {})
     machine.units(*SERVICES)
-
-
-def certificate(job: Job) -> None:
-    found = installed(job)
-    if found.certificate and job.machine.holds(web.is_from(job.host)):
+    if found.certificate and machine.holds(web.is_from(host)):
         return
     if obtain(job, anew=found.certificate) and not found.certificate:
-        shown = web.files(job.host, found, job.settings) if job.machine.plan else {}
+        shown = web.files(host, found, job.settings) if machine.plan else {}
         _apply(job, replace(found, certificate=True), shown)
 
 
@@ -87,7 +83,8 @@ def obtain(job: Job, anew: bool) -> bool:
 def _last_words(said: str) -> str:
     rows = [row.strip() for row in said.splitlines() if row.strip()]
     told = [row.partition(":")[2].strip() for row in rows if row.startswith("Detail:")]
-    return " ".join(told or [row for row in rows if not row.startswith(("Ask for help", "Saving debug"))][-2:])
+    said = " ".join(told or [row for row in rows if not row.startswith(("Ask for help", "Saving debug"))][-2:])
+    return said.rstrip(".") + "."
 
 
 def unreachable(job: Job) -> str | None:

@@ -28,7 +28,6 @@ TOPICS: tuple[Callable[[Job], None], ...] = (
     topics.settings,
     topics.services,
     https.nginx,
-    https.certificate,
 )
 
 
