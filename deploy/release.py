@@ -28,7 +28,9 @@ from .streaming import stream
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ("deploy", "searchapi", "requirements.txt")
+NEEDED = ("deploy/onhost/__main__.py", "requirements.txt", "searchapi/data.json")  # what a server does not take a release without
 PATIENCE = 180.0  # seconds in which a lost connection may come back
+ENDING = 15.0  # seconds in which a run that has said its last word is gone
 AGAIN = 3.0  # seconds between attempts
 
 Say = Callable[[str], None]
@@ -129,8 +131,7 @@ def chosen(repository: Path, ref: str) -> tuple[str, dict[str, str]]:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         listed = f"{', '.join(changed[:3])}{more}"
         raise ReleaseError(f"There are changes that are not committed, and would not be shipped: {listed}. Commit them first.")
-    there = _git(repository, "ls-tree", "--name-only", commit, "--", *SHIPPED, "deploy/onhost/__main__.py").split()
-    if not {*SHIPPED, "deploy/onhost/__main__.py"} <= set(there):
+    if not set(NEEDED) <= set(_git(repository, "ls-tree", "--name-only", commit, "--", *NEEDED).split()):
         raise ReleaseError(f"{commit[:12]} is from before releases could be shipped like this; choose a later commit.")
     subject = _git(repository, "log", "-1", "--format=%s", commit).strip()
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -213,7 +214,11 @@ def _live(connection: fabric.Connection) -> str:
 
 
 def _busy(connection: fabric.Connection) -> bool:
-    return _ask(connection, commands.run_state()).out.strip() not in ("inactive", "failed")
+    """Whether something is under way. One that is about to end is waited for."""
+    end = time.monotonic() + ENDING
+    while (state := _ask(connection, commands.run_state()).out.strip()) == "deactivating" and time.monotonic() < end:
+        time.sleep(0.2)
+    return state not in ("inactive", "failed")
 
 
 def _require_room(connection: fabric.Connection) -> None:

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from .system import Failed
 
 PATIENCE = 10.0  # seconds for one answer
+READY = 3.0  # the same of /health/ready, which answers within 2 s itself
 PAUSE = 0.1  # seconds between questions of a soak
 STUCK = 90.0  # seconds without any progress after which an instance is not waited for any longer
 TELL = 15.0  # seconds between lines about progress
@@ -44,8 +45,8 @@ class Answer:
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path):
-        super().__init__("localhost", timeout=PATIENCE)
+    def __init__(self, path: Path, patience: float):
+        super().__init__("localhost", timeout=patience)
         self.path = path
 
     def connect(self) -> None:
@@ -61,10 +62,10 @@ class Instance:
     socket: Path
     key: str | None = field(default=None, repr=False)
 
-    def get(self, path: str) -> Answer:
+    def get(self, path: str, patience: float = PATIENCE) -> Answer:
         """Raises OSError where there is no answer."""
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        connection = _Connection(self.socket)
+        connection = _Connection(self.socket, patience)
         try:
             connection.request("GET", path, headers=headers)
             response = connection.getresponse()
@@ -77,7 +78,7 @@ class Instance:
     def ready(self) -> str | None:
         """None where it can search; else why not."""
         try:
-            answer = self.get("/health/ready")
+            answer = self.get("/health/ready", READY)
         except OSError as error:
             return f"no answer: {error}"
         return None if answer.status == 200 else f"/health/ready answers {answer.said}"

@@ -168,8 +168,8 @@ class Shift:
             self.say(f"soaked for {seconds:.0f} s: {asked} good answers over {len(indexes)} indexes, no process ended")
         except Failed as error:
             time.sleep(0.2)  # journald is a little behind
-            said = self.system.errors_of(_services(slot), started)
-            raise Failed(f"{error}{''.join(f'; it said: {_shortened(row)}' for row in said[-2:])}") from None
+            said = dict.fromkeys(map(_shortened, self.system.errors_of(_services(slot), started)))  # the first is the cause
+            raise Failed("; it said: ".join([str(error), *list(said)[:2]])) from None
 
     def _warm(self, release: Release) -> bool:
         """Whether the slot still runs this release, and it can take traffic as it is."""
@@ -245,8 +245,11 @@ def _processes(unit: Unit) -> frozenset[int]:
     return descendants(unit.pid) | {unit.pid}
 
 
-def _shortened(text: str) -> str:
+def _shortened(line: str) -> str:
+    """The message of a line of JSON, and what a traceback ends with."""
     with contextlib.suppress(ValueError):
-        found = json.loads(text)
-        text = found.get("message", text) if isinstance(found, dict) else text
-    return text if len(text) < 200 else text[:200] + "…"
+        found = json.loads(line)
+        if isinstance(found, dict) and "message" in found:
+            ends = str(found.get("traceback", "")).strip().splitlines()[-1:]
+            line = ": ".join([str(found["message"]), *ends])
+    return line if len(line) < 300 else line[:300] + "…"

@@ -57,7 +57,8 @@ class System:
         self._systemctl("reset-failed", *units, check=False)
 
     def restart(self, *units: str) -> None:
-        self._systemctl("try-restart", *units)
+        """Not waited for."""
+        self._systemctl("try-restart", "--no-block", *units)
 
     def enable(self, *units: str) -> None:
         self._systemctl("enable", "--quiet", *units)
@@ -74,10 +75,10 @@ class System:
         blocks = self._systemctl("show", f"--property={','.join(_SHOWN)}", *names).strip().split("\n\n")
         return [_unit(dict(row.partition("=")[::2] for row in block.splitlines())) for block in blocks]
 
-    def errors_of(self, units: Sequence[str], since: float, limit: int = 5) -> list[str]:
-        """The last lines that these units wrote with the priority of an error, since a time (seconds since 1970)."""
+    def errors_of(self, units: Sequence[str], since: float) -> list[str]:
+        """Lines that these units wrote with the priority of an error, since a time (seconds since 1970); a hundred at most."""
         chosen = [f"--unit={unit}" for unit in units]
-        argv = ["journalctl", "--quiet", "--output=cat", "--priority=err", f"--since=@{since:.0f}", f"--lines={limit}", *chosen]
+        argv = ["journalctl", "--quiet", "--output=cat", "--priority=err", f"--since=@{since:.0f}", "--lines=100", *chosen]
         return self.run(argv, check=False).splitlines()
 
     def administration(self, release: Path, *arguments: str) -> list[str]:

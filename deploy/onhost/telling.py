@@ -40,8 +40,8 @@ def status(places: Places) -> Iterator[str]:
     yield f"snapshot     {newest[0].name if newest else 'none yet: fab snapshot'}"
     if (intent := places.under_way()) is not None:
         yield f"under way    {intent.get('action')} of {intent.get('to')}, {intent.get('phase')}, since {intent.get('started')}"
-    for record in reversed(places.records()[-LATEST:]):
-        yield f"{'':<12} {_told(record)}"
+    for at, record in enumerate(reversed(places.records()[-LATEST:])):
+        yield f"{'' if at else 'lately':<12} {_told(record)}"
 
 
 def releases(places: Places) -> Iterator[str]:

@@ -122,8 +122,8 @@ class LocalSystem(System):
         alive = pid or not name.endswith(".service")
         return Unit(name, True, "active" if alive else "failed", pid)
 
-    def errors_of(self, units, since, limit=5) -> list[str]:
-        return [row for unit in units for row in self._log(unit).read_text().splitlines() if "Error" in row][-limit:]
+    def errors_of(self, units, since) -> list[str]:
+        return [row for unit in units for row in self._log(unit).read_text().splitlines() if "Error" in row]
 
     def administration(self, release: Path, *arguments: str) -> list[str]:
         settings = [f"{name}={value}" for name, value in self._settings(release).items()]
