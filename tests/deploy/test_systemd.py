@@ -114,10 +114,20 @@ def test_the_programs(environment: str):
         assert unit["Service.WorkingDirectory"] == ["/srv/searchapi/slots/%i"]
         assert unit["Service.LoadCredential"] == ["env:/etc/searchapi/env"]
         assert unit["Service.Environment"] == [f"ENVIRONMENT={environment} DATA_DIR=/var/lib/searchapi"]
-        assert unit["Service.ReadWritePaths"] == ["/var/lib/searchapi"]
         assert unit["Service.Restart"] == ["always"] and "Unit.StartLimitBurst" in unit
     assert web["Service.RuntimeDirectory"] == ["searchapi-%i"]
     assert "@" not in re.sub(r"searchapi(-indexer)?@(%i)?\.", "", files[WEB] + files[INDEXER]), "a value is left to be filled in"
+
+
+def test_what_can_be_written():
+    """The data, temporary files and the web server's own folder; and nothing there can be run."""
+    files = units.files("production", 252, NONE)
+    shared, web = settings(files[f"{WEB}.d/hardening.conf"]), settings(files[WEB])
+    assert files[f"{WEB}.d/hardening.conf"] == files[f"{INDEXER}.d/hardening.conf"]
+    assert shared["Service.ProtectSystem"] == ["strict"] and shared["Service.ReadWritePaths"] == ["/var/lib/searchapi"]
+    assert shared["Service.ReadOnlyPaths"] == ["/run"], "systemd 252 leaves it writable"
+    assert shared["Service.NoExecPaths"] == ["/var/lib/searchapi /tmp /var/tmp /dev/shm"]
+    assert web["Service.NoExecPaths"] == ["/run/searchapi-%i"] and "Service.ExecPaths" not in web | shared
 
 
 def test_gunicorn_has_time_to_drain():
