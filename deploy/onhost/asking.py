@@ -20,7 +20,8 @@ from .system import Failed
 PATIENCE = 10.0  # seconds for one answer
 READY = 3.0  # the same of /health/ready, which answers within 2 s itself
 PAUSE = 0.1  # seconds between questions of a soak
-STUCK = 90.0  # seconds without any progress after which an instance is not waited for any longer
+STUCK = 40.0  # seconds without any progress after which an instance is not waited for any longer
+BUILDING = 180.0  # the same where it builds its indexes first: they are committed in large pieces
 TELL = 15.0  # seconds between lines about progress
 _WORD = re.compile(r"[^\W_]{3,20}")
 
@@ -107,16 +108,18 @@ class Instance:
 # ------------------------------------------------------------------------------------------------------------ waiting
 
 
-def wait_ready(instance: Instance, look: Callable[[], None], reached: Callable[[], int], say: Callable[[str], None]) -> None:
+def wait_ready(
+    instance: Instance, look: Callable[[], None], reached: Callable[[], int], say: Callable[[str], None], stuck: float
+) -> None:
     """Until it can search every index. look: raises where the processes are not as they should be. reached: a figure that moves
-    while an index is built anew, which may take long; without that it may take `STUCK` seconds. Raises Failed."""
+    while indexes are built. stuck: seconds without any move after which it is given up. Raises Failed."""
     before, since, told = reached(), time.monotonic(), time.monotonic()
     while (why := instance.ready()) is not None:
         look()
         if (now := reached()) != before:
             before, since = now, time.monotonic()
-        if time.monotonic() - since > STUCK:
-            raise Failed(f"it was not ready within {STUCK:.0f} s: {why}")
+        if time.monotonic() - since > stuck:
+            raise Failed(f"it was not ready within {stuck:.0f} s: {why}")
         if time.monotonic() - told > TELL:
             told = time.monotonic()
             say(f"waiting: {why}; {before:,} writes are in its indexes")

@@ -153,12 +153,13 @@ class Shift:
         self.places.slots.mkdir(exist_ok=True)
         self.system.link(self.places.slots / slot, str(release.path))
         self.places.wrote(release.formats.writes)
-        started = time.time()
+        data, index, started = self.places.data, release.formats.index, time.time()
+        stuck = asking.STUCK if index in tidying.formats(data) else asking.BUILDING
         try:
             self.system.start(*parts(slot))
             self._watch(slot)
             instance = Instance(self.places.socket(slot))
-            asking.wait_ready(instance, self._look, lambda: tidying.reached(self.places.data, release.formats.index), self.say)
+            asking.wait_ready(instance, self._look, lambda: tidying.reached(data, index), self.say, stuck)
             self._watch(slot)
             self.say("ready")
             with internal_key(self.places, release, f"shipping {release.name}") as instance.key:

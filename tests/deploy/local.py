@@ -387,12 +387,12 @@ class Server:
 @contextlib.contextmanager
 def quick() -> Iterator[None]:
     """Waits that need not be long."""
-    before = asking.STUCK, asking.PAUSE, shift.HANDED_OVER
-    asking.STUCK, asking.PAUSE, shift.HANDED_OVER = 2.0, 0.02, 0.05
+    before = asking.STUCK, asking.BUILDING, asking.PAUSE, shift.HANDED_OVER
+    asking.STUCK, asking.BUILDING, asking.PAUSE, shift.HANDED_OVER = 2.0, 2.0, 0.02, 0.05
     try:
         yield
     finally:
-        asking.STUCK, asking.PAUSE, shift.HANDED_OVER = before
+        asking.STUCK, asking.BUILDING, asking.PAUSE, shift.HANDED_OVER = before
 
 
 def main(root: str, at: str, action: str, name: str = "") -> None:
