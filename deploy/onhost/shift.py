@@ -154,7 +154,8 @@ class Shift:
         self.system.link(self.places.slots / slot, str(release.path))
         self.places.wrote(release.formats.writes)
         data, index, started = self.places.data, release.formats.index, time.time()
-        stuck = asking.STUCK if index in tidying.formats(data) else asking.BUILDING
+        there = tidying.formats(data)
+        stuck = asking.BUILDING if there and index not in there else asking.STUCK
         try:
             self.system.start(*parts(slot))
             self._watch(slot)

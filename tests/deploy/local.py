@@ -388,7 +388,7 @@ class Server:
 def quick() -> Iterator[None]:
     """Waits that need not be long."""
     before = asking.STUCK, asking.BUILDING, asking.PAUSE, shift.HANDED_OVER
-    asking.STUCK, asking.BUILDING, asking.PAUSE, shift.HANDED_OVER = 2.0, 2.0, 0.02, 0.05
+    asking.STUCK, asking.BUILDING, asking.PAUSE, shift.HANDED_OVER = 60.0, 60.0, 0.02, 0.05
     try:
         yield
     finally:

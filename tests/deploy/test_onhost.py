@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from deploy.onhost import __main__ as program
-from deploy.onhost import checks, environment, following, system, tidying
+from deploy.onhost import asking, checks, environment, following, system, tidying
 from deploy.onhost.asking import Instance
 from deploy.onhost.checks import Refused
 from deploy.onhost.places import Places, cooling, parts
@@ -118,9 +118,10 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_release_never_takes_traffic(server: Server, kind: str) -> None:
+def test_a_broken_release_never_takes_traffic(server: Server, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is wrong with it, the live one goes on, it is stopped, and the reason is kept with it."""
     good = server.deploy()
+    monkeypatch.setattr(asking, "STUCK", 5.0 if kind == "unready" else 1.0 if kind == "behind" else 60.0)
     with Client(server.places) as client, pytest.raises(Failed, match=BROKEN[kind].replace("?", r"\?")):
         bad = server.ship(kind=kind)
         server.shift().deploy(bad, soak=1.5 if kind == "crash" else 0.2)
