@@ -50,6 +50,7 @@ def clear(places: Places, slot: str) -> None:
     """Nothing of the slot runs any more."""
     stay_warm(places, slot)
     places.system.stop(*parts(slot))
+    places.system.forget(*parts(slot))
     if left := [unit.name for unit in places.running(slot)]:
         raise Failed(f"{left[0]} does not stop")
 

@@ -236,7 +236,7 @@ def internal_key(places: Places, release: Release, description: str) -> Iterator
         yield key
     finally:
         with contextlib.suppress(Failed):  # it ends by itself
-            places.system.administer(release.path, "keys", "revoke", key.split("_")[1])
+            places.system.administer(release.path, "keys", "revoke", key.split("_")[1], waiting=False)
 
 
 def _services(slot: str) -> list[str]:

@@ -49,11 +49,14 @@ class System:
 
     def start(self, *units: str) -> None:
         """Start them and wait until systemd calls them started. Raises Failed."""
-        self._systemctl("reset-failed", *units, check=False)
+        self.forget(*units)
         self._systemctl("start", *units)
 
     def stop(self, *units: str) -> None:
         self._systemctl("stop", *units)
+
+    def forget(self, *units: str) -> None:
+        """That they have failed."""
         self._systemctl("reset-failed", *units, check=False)
 
     def restart(self, *units: str) -> None:
@@ -61,10 +64,11 @@ class System:
         self._systemctl("try-restart", "--no-block", *units)
 
     def enable(self, *units: str) -> None:
-        self._systemctl("enable", "--quiet", *units)
+        """That they start at a reboot. systemd need not read all its files again for that."""
+        self._systemctl("enable", "--quiet", "--no-reload", *units)
 
     def disable(self, *units: str) -> None:
-        self._systemctl("disable", "--quiet", *units)
+        self._systemctl("disable", "--quiet", "--no-reload", *units)
 
     def enabled(self, *units: str) -> list[bool]:
         rows = self._systemctl("is-enabled", *units, check=False).splitlines()
@@ -81,14 +85,14 @@ class System:
         argv = ["journalctl", "--quiet", "--output=cat", "--priority=err", f"--since=@{since:.0f}", "--lines=100", *chosen]
         return self.run(argv, check=False).splitlines()
 
-    def administration(self, release: Path, *arguments: str) -> list[str]:
+    def administration(self, release: Path, *arguments: str, waiting: bool = True) -> list[str]:
         """The command that runs `python -m searchapi …` of a release as the service's user, with the service's settings."""
         environment = self._systemctl("show", "--property=Environment", "--value", web("blue")).split()
-        return administration(str(release), environment, arguments)
+        return administration(str(release), environment, arguments, waiting)
 
-    def administer(self, release: Path, *arguments: str) -> str:
-        """What it prints. Raises Failed with what it says."""
-        return self.run(self.administration(release, *arguments))
+    def administer(self, release: Path, *arguments: str, waiting: bool = True) -> str:
+        """What it prints; nothing where it is not waited for. Raises Failed with what it says."""
+        return self.run(self.administration(release, *arguments, waiting=waiting))
 
     def _systemctl(self, *arguments: str, check: bool = True) -> str:
         return self.run(["systemctl", *arguments], check=check)
@@ -177,7 +181,7 @@ class System:
             journal.send(f"SYSLOG_IDENTIFIER=searchapi-audit\nPRIORITY=5\nMESSAGE={line}\n".encode())
 
 
-def administration(release: str, environment: Sequence[str], arguments: Sequence[str]) -> list[str]:
+def administration(release: str, environment: Sequence[str], arguments: Sequence[str], waiting: bool) -> list[str]:
     """The command. environment: what the service's own unit sets, as NAME=value."""
     properties = [
         f"User={USER}",
@@ -189,7 +193,7 @@ def administration(release: str, environment: Sequence[str], arguments: Sequence
     properties += ["NoNewPrivileges=yes", *(f"Environment={pair}" for pair in environment)]
     options = [f"--property={each}" for each in properties]
     command = [f"{release}/.venv/bin/python", "-B", "-m", "searchapi", *arguments]
-    return ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", *options, "--", *command]
+    return ["systemd-run", "--quiet", "--collect", *["--pipe", "--wait"] * waiting, *options, "--", *command]
 
 
 def _unit(shown: dict[str, str]) -> Unit:

@@ -125,7 +125,10 @@ class LocalSystem(System):
     def errors_of(self, units, since) -> list[str]:
         return [row for unit in units for row in self._log(unit).read_text().splitlines() if "Error" in row]
 
-    def administration(self, release: Path, *arguments: str) -> list[str]:
+    def forget(self, *units: str) -> None:
+        pass
+
+    def administration(self, release: Path, *arguments: str, waiting: bool = True) -> list[str]:
         settings = [f"{name}={value}" for name, value in self._settings(release).items()]
         return ["env", "-C", str(release), *settings, f"{release}/.venv/bin/python", "-B", "-m", "searchapi", *arguments]
 
