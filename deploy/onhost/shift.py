@@ -156,11 +156,13 @@ class Shift:
         data, index, started = self.places.data, release.formats.index, time.time()
         there = tidying.formats(data)
         stuck = asking.BUILDING if there and index not in there else asking.STUCK
+        # What is written meanwhile moves the figure too, also of a release that never gets ready: it counts up to here.
+        goal = max((tidying.reached(data, each) for each in there), default=0)
         try:
             self.system.start(*parts(slot))
             self._watch(slot)
             instance = Instance(self.places.socket(slot))
-            asking.wait_ready(instance, self._look, lambda: tidying.reached(data, index), self.say, stuck)
+            asking.wait_ready(instance, self._look, lambda: min(tidying.reached(data, index), goal), self.say, stuck)
             self._watch(slot)
             self.say("ready")
             with internal_key(self.places, release, f"shipping {release.name}") as instance.key:
