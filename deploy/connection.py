@@ -124,7 +124,7 @@ def execute(connection: fabric.Connection, argv: Sequence[str], stdin: bytes = b
         raise ConnectionFailed(f"The connection to {connection.host} was lost.")
     if check and done.status:
         said = " / ".join((done.err.strip() or done.out.strip()).splitlines()[-5:]) or "it said nothing"
-        raise CommandFailed(f"{command[:300]} ended with {done.status}: {said}", said)
+        raise CommandFailed(f"{' '.join(command.split())[:200]} ended with {done.status}: {said}", said)
     return done
 
 

@@ -21,6 +21,6 @@ def render(name: str, **values: str | int) -> str:
     if asked != set(values):
         raise KeyError(f"{name}: missing {sorted(asked - set(values))}, not asked for {sorted(set(values) - asked)}")
     for key, value in values.items():
-        if any(ord(c) < 32 for c in str(value)):
+        if any(ord(c) < 32 or ord(c) == 127 for c in str(value)):
             raise ValueError(f"{name}: {key} holds a control character")
     return _PLACE.sub(lambda place: str(values[place[1]]), text)

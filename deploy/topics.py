@@ -46,8 +46,10 @@ _COPY_KEYS = """home=$(getent passwd "$1" | cut -d: -f6); group=$(id -gn -- "$1"
 test -s /root/.ssh/authorized_keys || { echo "root has no /root/.ssh/authorized_keys to copy" >&2; exit 1; }
 install -d -m 700 -o "$1" -g "$group" -- "$home/.ssh"
 install -m 600 -o "$1" -g "$group" -- /root/.ssh/authorized_keys "$home/.ssh/authorized_keys\""""
-# A server's first minutes; 2: it has ended, with something that it calls an error.
-_BOOTED = "if command -v cloud-init >/dev/null; then timeout 600 cloud-init status --wait >/dev/null || test $? -ne 124; fi"
+# A server's first minutes. cloud-init's status is 2 where it has ended with something that it calls an error.
+_BOOTED = """if command -v cloud-init >/dev/null; then
+    timeout 600 cloud-init status --wait >/dev/null || test $? -ne 124 || { echo "cloud-init does not end" >&2; exit 1; }
+fi"""
 # The settings, and a new secret that leaves the server in no way.
 _WITH_SECRET = """umask 077
 { cat; printf 'SECRET_KEY='; head -c 48 /dev/urandom | base64 -w0 | tr '+/' '-_'; echo; } >"$1.new"
