@@ -223,7 +223,7 @@ def test_a_running_server_knows_at_once(cli, server, data_dir):
     cli("keys", "revoke", rotated)
     assert {server("/v1/keys", rotated)[1]["code"] for _ in range(8)} == {"revoked_key"}
     server.stop()
-    assert used == first < last_use()
+    assert first <= used < last_use()  # the other worker may have written its own first use later
 
 
 def test_another_secret_key(cli):

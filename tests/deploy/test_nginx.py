@@ -24,7 +24,7 @@ from searchapi import problems, requestlog
 from .nginx import DOMAIN, HOST, Nginx, Refused, Upstream, ask, has_ipv6, installed, program, running, send
 
 BOOKWORM, TRIXIE = web.DEBIAN["12"], web.DEBIAN["13"]
-SECRET = "sk_4fJ0aZ71Qw2x_" + "R" * 38
+SECRET = "sk_4fJ0aZ71Qw2x_" + "R" * 38  # pragma: allowlist secret
 MAX_BODY = 4096
 SECURITY = {
     "strict-transport-security": "max-age=63072000",
