@@ -257,9 +257,9 @@ def follow(host: Host, connection: fabric.Connection, folder: str, run: str, say
         while True:
             try:
                 for number, row in enumerate(stream(connection, as_root(argv, connection.user))):
-                    if number >= shown:
+                    if number >= shown or row.startswith("== "):
                         say(row)
-                        shown, last = number + 1, row
+                        shown, last = max(shown, number + 1), row
                 if last.startswith("== "):
                     return last
                 raise ConnectionFailed("The lines from the server ended.")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from typing import NoReturn
 
 from . import copying, telling
@@ -60,7 +58,7 @@ def main(arguments: list[str] | None = None, places: Places | None = None) -> in
         return _administer(places, given.arguments)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _stop)
-    with contextlib.suppress(Interrupted), locked(places) as free:
+    with contextlib.suppress(Interrupted), places.locked() as free:
         if free:
             return _change(places, given)
         print("another deploy, rollback or snapshot is under way", flush=True)
@@ -75,6 +73,9 @@ def _change(places: Places, given: argparse.Namespace) -> int:
     def say(line: str) -> None:
         print(f"{time.monotonic() - began:6.1f} s  {line}", flush=True)
 
+    if places.system.stopping():
+        say("the server shuts down: this is taken up after it")
+        return 1
     left = repair(places, say)
     if given.command == "repair":
         if left is not None:
@@ -89,6 +90,8 @@ def _change(places: Places, given: argparse.Namespace) -> int:
         else:
             _snapshot(places, given, say)
     except (Failed, Interrupted) as error:
+        if places.under_way():
+            return 1  # the server shuts down, or undoing failed: repair has the last word
         conclude(
             places.record_of(given.run) or note(places, given, "refused" if isinstance(error, Refused) else "failed", str(error))
         )
@@ -128,20 +131,6 @@ def _administer(places: Places, arguments: list[str]) -> int:
         return 1
     argv = places.system.administration(live.path, *arguments)
     os.execvp(argv[0], argv)
-
-
-@contextlib.contextmanager
-def locked(places: Places) -> Iterator[bool]:
-    """The name of the unit `searchapi-deploy` keeps others out; this keeps out who starts it by hand."""
-    places.state.mkdir(parents=True, exist_ok=True, mode=0o755)
-    descriptor = os.open(places.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
-    finally:
-        os.close(descriptor)
 
 
 def _stop(*_: object) -> NoReturn:

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from .places import Places
+from .settling import repair
 from .system import UNIT
 
 OK, FAILED, GONE = 0, 1, 3  # exit statuses; GONE: nobody watches any more
@@ -54,6 +55,9 @@ def _follow(places: Places, run: str, watcher: int, journal: int) -> int:
 
 def _without_last_line(places: Places, run: str) -> int:
     """It was killed, or the server was restarted under it."""
+    with places.locked() as free:
+        if free and (places.under_way() or {}).get("run") == run:
+            repair(places, print)
     record = places.record_of(run)
     if record is None:
         print(f"{LAST}failed: it ended without a word; `fab unlock` cleans up, and says what is live", flush=True)

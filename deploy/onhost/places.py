@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -84,6 +86,23 @@ class Places:
             state / "intent.json",
             state / "lock",
         )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[bool]:
+        """Whether nobody else changes anything, as long as this lasts. The name of the unit `searchapi-deploy` keeps others out;
+        this keeps out who comes another way."""
+        self.state.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            os.close(descriptor)
 
     # releases
 

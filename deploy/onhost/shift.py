@@ -108,16 +108,15 @@ class Shift:
         self.say(f"{action} of {release.name} in {slot}, beside {live.name if live else 'nothing'}")
         try:
             yield
-        except Refused as error:
-            self._undo("refused", str(error))
-            raise
-        except Interrupted:
-            self._undo("interrupted", "it was told to stop")
-            raise
-        except Exception as error:  # also a mistake of ours, or a full disk: nothing may stay half done
+        except (Interrupted, Exception) as error:  # also a mistake of ours, or a full disk: nothing may stay half done
+            if self.system.stopping():
+                raise Interrupted from error  # what ends now is not to blame; repair takes it up after the reboot
+            if isinstance(error, Interrupted):
+                self._undo("interrupted", "it was told to stop")
+                raise
             reason = str(error) if isinstance(error, Failed) else f"{type(error).__name__}: {error}"
-            self._undo("failed", reason)
-            raise Failed(reason) from error
+            self._undo("refused" if isinstance(error, Refused) else "failed", reason)
+            raise error if isinstance(error, Failed) else Failed(reason) from error
         finish(self.places, self.intent, "ok", None)
 
     def _mean(self, **more: Any) -> None:

@@ -79,6 +79,10 @@ class System:
         blocks = self._systemctl("show", f"--property={','.join(_SHOWN)}", *names).strip().split("\n\n")
         return [_unit(dict(row.partition("=")[::2] for row in block.splitlines())) for block in blocks]
 
+    def stopping(self) -> bool:
+        """Whether the server shuts down: from then on it waits for us, and we must not wait for it."""
+        return self._systemctl("is-system-running", check=False).strip() == "stopping"
+
     def errors_of(self, units: Sequence[str], since: float) -> list[str]:
         """Lines that these units wrote with the priority of an error, since a time (seconds since 1970); a hundred at most."""
         chosen = [f"--unit={unit}" for unit in units]

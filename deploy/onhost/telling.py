@@ -12,7 +12,7 @@ from .asking import Instance
 from .copying import snapshots
 from .places import SLOTS, Places, folders, parts
 from .shift import internal_key
-from .system import Failed, Unit, memory
+from .system import UNIT, Failed, Unit, memory
 
 OTHERS = ("nginx.service", "redis-server.service", "certbot.timer")
 LATEST = 5  # deploys and rollbacks that are shown
@@ -39,7 +39,10 @@ def status(places: Places) -> Iterator[str]:
     newest = snapshots(places)[:1]
     yield f"snapshot     {newest[0].name if newest else 'none yet: fab snapshot'}"
     if (intent := places.under_way()) is not None:
-        yield f"under way    {intent.get('action')} of {intent.get('to')}, {intent.get('phase')}, since {intent.get('started')}"
+        running = any(unit.active for unit in places.system.units(f"{UNIT}.service"))
+        what = f"{intent.get('action')} of {intent.get('to')}, {intent.get('phase')}"
+        began = f"{what}, by {intent.get('by')} since {intent.get('started')}"
+        yield f"under way    {began}" if running else f"cut short    {began}; the next deploy cleans up, or `fab unlock`"
     for at, record in enumerate(reversed(places.records()[-LATEST:])):
         yield f"{'' if at else 'lately':<12} {_told(record)}"
 

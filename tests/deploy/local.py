@@ -125,6 +125,9 @@ class LocalSystem(System):
     def errors_of(self, units, since) -> list[str]:
         return [row for unit in units for row in self._log(unit).read_text().splitlines() if "Error" in row]
 
+    def stopping(self) -> bool:
+        return (self.root / "stopping").exists()
+
     def forget(self, *units: str) -> None:
         pass
 

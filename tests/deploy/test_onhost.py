@@ -276,11 +276,29 @@ def test_told_to_stop_it_undoes_what_it_began(server: Server) -> None:
     server.settled()
 
 
-def _interrupted(start):
+def test_a_shutdown_is_not_waited_for(server: Server) -> None:
+    """systemd stops our units and waits for us: nothing is undone, nobody is blamed for what ends, repair takes it up after."""
+    good, name = server.deploy(), server.ship()
+    (server.root / "stopping").touch()
+    for what in (Interrupted, Failed("searchapi@green.service is inactive")):
+        server.system.start = _interrupted(server.system.start, what)
+        with pytest.raises(Interrupted):
+            server.shift("shutdown").deploy(name)
+        del server.system.start
+        assert server.places.under_way()["phase"] == "starting" and server.places.why_bad(name) is None
+    assert _program(server, "repair", "--run", "r1", "--by", "systemd") == 1
+    (server.root / "stopping").unlink()
+    server.system.reboot()
+    assert server.live == good
+    assert server.repair()["outcome"] == "interrupted"
+    server.settled()
+
+
+def _interrupted(start, error=Interrupted):
     def once(*units: str) -> None:
         start(*units)
         if "searchapi@green.service" in units:
-            raise Interrupted
+            raise error
 
     return once
 
@@ -431,7 +449,7 @@ def test_the_program_says_what_became_of_it(server: Server, capsys: pytest.Captu
 
 
 def test_two_at_once_are_refused(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    with program.locked(server.places) as free:
+    with server.places.locked() as free:
         assert free
         assert _program(server, "repair", "--run", "r1", "--by", "me") == program.BUSY
     assert "under way" in capsys.readouterr().out
