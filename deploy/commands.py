@@ -28,7 +28,8 @@ def shell(script: str, *arguments: str) -> Argv:
 
 # -------------------------------------------------------------------------------------------------------- releases
 
-RELEASES = "/srv/searchapi/releases"
+BASE = "/srv/searchapi"
+RELEASES = f"{BASE}/releases"
 UNIT = "searchapi-deploy.service"  # what ships runs as this unit: there is one of a name, so the name is the lock
 LEVELS = ("err", "warning", "notice", "info", "debug")
 _REQUEST = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -48,8 +49,8 @@ mv -T -- "$partial" "$1/$2"
 sync -- "$1"
 """
 _LIVE = """
-if slot=$(readlink /srv/searchapi/live.sock); then readlink -e -- "/srv/searchapi/slots/$(basename "$slot" .sock)"
-else find "$1" -mindepth 1 -maxdepth 1 -type d -name '[0-9]*' | sort | tail -n 1; fi
+if slot=$(readlink -- "$1/live.sock"); then readlink -e -- "$1/slots/$(basename -- "$slot" .sock)"
+elif [ -d "$1/releases" ]; then find "$1/releases" -mindepth 1 -maxdepth 1 -type d -name '[0-9]*' | sort | tail -n 1; fi
 """
 
 
@@ -60,7 +61,7 @@ def ship(name: str, revision: str) -> Argv:
 
 def live_folder() -> Argv:
     """Prints the folder of the live release; of the newest where none is live; nothing where there is none."""
-    return shell(_LIVE, RELEASES)
+    return shell(_LIVE, BASE)
 
 
 def onhost(folder: str, *arguments: str) -> Argv:

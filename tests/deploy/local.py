@@ -45,6 +45,10 @@ ANSWERS = {
     "/v1/indexes/books/search": {"hits": [{"id": "1", "document": DOCUMENT}], "total": 1},
     "/db-health": {"status": "ok"},
     "/release": NAME,
+    "/metrics": '''searchapi_index_lag_documents{index="books"} 0.0
+searchapi_request_duration_seconds_count{status="2xx"} 997.0
+searchapi_request_duration_seconds_count{status="5xx"} 3.0
+''',
 }
 
 def app(environ, start_response):
@@ -57,7 +61,7 @@ def app(environ, start_response):
     if path != "/health/ready" and path != "/release" and not environ.get("HTTP_AUTHORIZATION", "").startswith("Bearer sk_"):
         status, body = "401 Unauthorized", {"detail": "no key"}
     start_response(status, [("Content-Type", "application/json")])
-    return [json.dumps(body).encode()]
+    return [body.encode() if path == "/metrics" else json.dumps(body).encode()]
 """
 MAIN = """
 import os, sys, time

@@ -112,11 +112,14 @@ class _Session(paramiko.ServerInterface):
                 threading.Thread(target=_pass_on, args=(process.stdout.fileno(), channel.sendall), daemon=True),
                 threading.Thread(target=_pass_on, args=(process.stderr.fileno(), channel.sendall_stderr), daemon=True),
             ]
-            for sender in senders:
-                sender.start()
-            self.server.inputs.append(_feed(channel, process))
+            feeder = threading.Thread(target=lambda: self.server.inputs.append(_feed(channel, process)), daemon=True)
+            for thread in (*senders, feeder):
+                thread.start()
             for sender in senders:
                 sender.join()
+            process.wait()
+            if channel.eof_received:  # else whoever asked keeps the input open for as long as the answer comes
+                feeder.join()
         if process.returncode >= 0:
             channel.send_exit_status(process.returncode)
         channel.close()
@@ -129,7 +132,7 @@ def _feed(channel: paramiko.Channel, process: subprocess.Popen) -> bytes:
         try:
             process.stdin.write(piece)
             process.stdin.flush()
-        except BrokenPipeError:
+        except (BrokenPipeError, ValueError):  # it has ended
             break
     try:
         process.stdin.close()

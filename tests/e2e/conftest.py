@@ -4,7 +4,6 @@ Everything is made once for all tests, each step by the first test that needs it
 
     E2E_SUITE=trixie   takes Debian 13
     E2E_KEEP=1         leaves the server up: `tests/e2e/droplet run e2e bash` looks around in it, `… down e2e` ends it
-    E2E_FROM=TAG       begins with a snapshot, `tests/e2e/droplet snap e2e TAG`
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ import pytest
 from tests import gotools
 
 from . import server as servers
+from .ageing import Past
 from .server import Authority, Server, ServerError, Web
 from .user import Ran, User
 
@@ -89,7 +89,7 @@ def server() -> Iterator[Server]:
         pytest.skip(why)
     try:
         servers.down(NAME)  # what a killed run has left
-        made = servers.up(NAME, os.environ.get("E2E_FROM"))
+        made = servers.up(NAME)
     except ServerError as error:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"no server can be made here: {error}")
     yield made
@@ -122,10 +122,15 @@ def planted() -> Planted:
 
 
 @pytest.fixture(scope="session")
-def user(server: Server, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> User:
+def past() -> Past:
+    return Past()
+
+
+@pytest.fixture(scope="session")
+def user(server: Server, authority: Authority, past: Past, tmp_path_factory: pytest.TempPathFactory) -> User:
     person = User(tmp_path_factory.mktemp("laptop"))
     person.prepare(server, authority, "LOG_LEVEL=info\n")
-    shutil.copy(authority.root, person.folder / "trusted.pem")
+    (person.folder / "trusted.pem").write_bytes(authority.root.read_bytes() + past.root)
     return person
 
 
@@ -140,15 +145,41 @@ def named(user: User) -> User:
     return user
 
 
-@pytest.fixture(scope="session")
-def watched(server: Server) -> None:
-    """From here on the server writes down every half second what all processes were called with and have in their environment."""
-    script = "while :; do cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' ' '; sleep 0.5; done >/dev/shm/seen"
-    server.run("systemd-run", "--quiet", "--unit=e2e-watch", "sh", "-c", script)
+WATCH = """
+import pathlib, time
+seen = set()
+with open("/var/tmp/e2e-seen", "a", errors="replace") as file:
+    while True:
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            for name in ("cmdline", "environ"):
+                try:
+                    text = (process / name).read_text(errors="replace").replace("\\0", " ")
+                except OSError:
+                    continue
+                if text not in seen:
+                    seen.add(text)
+                    print(text, file=file, flush=True)
+        time.sleep(0.3)
+"""
+WATCH_UNIT = """
+[Service]
+ExecStart=/usr/bin/python3 /usr/local/sbin/e2e-watch
+[Install]
+WantedBy=sysinit.target
+"""
 
 
 @pytest.fixture(scope="session")
-def provisioned(named: User, watched: None, reach: Reach) -> Ran:
+def watched(server: Server) -> str:
+    """From here on the server writes down what processes are called with and have in their environment; where."""
+    for path, text in (("/usr/local/sbin/e2e-watch", WATCH), ("/etc/systemd/system/e2e-watch.service", WATCH_UNIT)):
+        server.run("sh", "-ceu", 'cat >"$1"', "sh", path, stdin=text)
+    server.run("systemctl", "enable", "--quiet", "--now", "e2e-watch")
+    return "/var/tmp/e2e-seen"
+
+
+@pytest.fixture(scope="session")
+def provisioned(named: User, watched: str, reach: Reach) -> Ran:
     [ran] = named.follows("2. Make the server")
     reach.note("provision", ran.seconds, "s", 360)
     return ran

@@ -113,7 +113,7 @@ class Server:
             f"add chain ip {TABLE} cutout {{ type filter hook output priority -10; }}",
             f"add chain ip {TABLE} cutin {{ type filter hook input priority -10; }}",
             f"add rule ip {TABLE} cutout ip daddr {self.address} tcp dport 22 reject with tcp reset",
-            f"add rule ip {TABLE} cutin ip saddr {self.address} tcp sport 22 drop",
+            f"add rule ip {TABLE} cutin ip saddr {self.address} tcp sport 22 tcp flags & rst == 0 drop",
         )
         execute(["nft", "-f", "-"], "\n".join(rules) + "\n")
         try:
@@ -126,9 +126,9 @@ def droplet(*arguments: str, timeout: float = 300, check: bool = True) -> Done:
     return execute([str(HERE / "droplet"), *arguments], timeout=timeout, check=check, E2E_HOME=str(HOME))
 
 
-def up(name: str, start: str | None = None) -> Server:
-    """A running server; start: the snapshot that it is made from."""
-    droplet("up", name, *(("--from", start) if start else ()), timeout=BOOTS)
+def up(name: str) -> Server:
+    """A running server."""
+    droplet("up", name, timeout=BOOTS)
     gateway = droplet("address", "gateway").out.strip()
     net = gateway.rpartition(".")[0]
     return Server(name, droplet("address", name).out.strip(), gateway, tuple(f"{net}.{n}" for n in range(2, 10)))

@@ -12,7 +12,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from . import ageing
 from .server import DOMAIN, eventually
 
 
@@ -176,14 +175,14 @@ for file in files:
     assert "system.db ok" in said and ";2000;" in said, said
 
 
-def test_certificate_renews_itself(server, web, authority, user):
+def test_certificate_renews_itself(server, web, past):
     """By the service that its own timer starts: a fresh certificate is left alone, one that runs out is replaced and served."""
     timer = server.run("systemctl", "show", "certbot.timer", "-p", "Unit", "-p", "ActiveState", "--value").out.split()
     assert sorted(timer) == ["active", "certbot.service"]
     first = web.get("/health").certificate["serialNumber"]
     server.run("systemctl", "start", "certbot.service", timeout=300)
     assert web.get("/health").certificate["serialNumber"] == first
-    old = ageing.age(server, user.folder / "trusted.pem")
+    old = past.age(server)
     eventually(lambda: web.get("/health").certificate["serialNumber"] == old, "the old one is served", 10)
     server.run("systemctl", "start", "certbot.service", timeout=300)
     eventually(lambda: web.get("/health").certificate["serialNumber"] not in (first, old), "a new certificate is served", 10)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from . import ageing
 from .load import Load, Plan, figures, load
 from .server import eventually
 from .test_2_serving import live
@@ -136,9 +135,9 @@ def test_broken_releases(server, user, loaded, reach, broken):
         user.takes_back()
 
 
-def test_renewal_under_load(server, web, user, loaded):
+def test_renewal_under_load(server, web, past, loaded):
     """The service of certbot's timer replaces a certificate that runs out, while everybody is asking."""
-    old = ageing.age(server, user.folder / "trusted.pem")
+    old = past.age(server)
     with loaded.during("renewal"):
         server.run("systemctl", "start", "certbot.service", timeout=300)
         eventually(lambda: web.get("/health").certificate["serialNumber"] != old, "a new certificate is served", 10)
