@@ -12,7 +12,7 @@ from .. import config
 
 @click.command()
 def indexer() -> None:
-    """Carry written documents into the search index until SIGTERM or Ctrl-C. Several may run: one works, the others wait."""
+    """Carry written documents into the search index until SIGTERM or Ctrl-C. Several may run; one works on an index."""
     from .. import logs, sentry
     from ..engines.embedded.indexer import Indexer
 
