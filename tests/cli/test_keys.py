@@ -243,8 +243,9 @@ def test_as_another_user(cli, data_dir, tmp_path):
     if os.getuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("needs root, to be somebody else, and setpriv")
     created(cli, "--admin")
-    for folder in (data_dir, *data_dir.parents[:3]):
-        folder.chmod(0o755)
+    for folder in (data_dir, *data_dir.parents):
+        if "pytest-of-" in str(folder):
+            folder.chmod(0o755)
     command = ["setpriv", "--reuid", "65534", "--clear-groups", sys.executable, "-B", "-m", "searchapi", "keys", "list"]
     variables = environment(DATA_DIR=data_dir, SECRET_KEY="a secret of the tests, 0123456789 01234")
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", env=variables, timeout=120)
