@@ -47,7 +47,11 @@ def test_status_on_one_screen(server: Server) -> None:
     rows = list(telling.status(server.places))
     text = "\n".join(rows)
     assert len(rows) < 24 and max(map(len, rows)) < 260
-    assert rows[0].startswith(f"release      {first}  number 1") and "live since 20" in rows[1] and "seconds ago), by tester" in rows[1]
+    assert (
+        rows[0].startswith(f"release      {first}  number 1")
+        and "live since 20" in rows[1]
+        and "seconds ago), by tester" in rows[1]
+    )
     slots = {row.split()[0]: row for row in rows if row.startswith(("blue", "green"))}
     live = server.places.live_slot()
     assert f"live, {first}: " in slots[live] and "web active" in slots[live]
@@ -107,6 +111,10 @@ def test_the_time_of_a_release(server: Server) -> None:
     first, second, third = (server.deploy() for _ in range(3))
     found = telling.span(server.places, first)
     assert found["slot"] == "blue" and found["since"].endswith(" UTC") and found["until"] is not None
-    assert telling.span(server.places, second) == {"slot": "green", "since": telling.span(server.places, second)["since"], "until": None}
+    assert telling.span(server.places, second) == {
+        "slot": "green",
+        "since": telling.span(server.places, second)["since"],
+        "until": None,
+    }
     assert telling.span(server.places, third)["slot"] == "blue"
     assert telling.span(server.places, server.ship()) is None
