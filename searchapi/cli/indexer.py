@@ -12,7 +12,7 @@ from .. import config
 
 @click.command()
 def indexer() -> None:
-    """Carry written documents into the search index until SIGTERM or Ctrl-C. Several may run; one works on an index."""
+    """Carry written documents into the search index until SIGTERM or Ctrl-C. Several may run: one works, the others wait."""
     from .. import logs, sentry
     from ..engines.embedded.indexer import Indexer
 

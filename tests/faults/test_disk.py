@@ -137,13 +137,17 @@ def test_a_disk_that_turns_read_only(disk_site, seed: int):
     with writing(site, "books", seed, count=2) as writers:
         time.sleep(3)
         assert client.must("GET", "/v1/indexes/books/search?limit=5")["total"] > 0
-        mount("-o", "remount,abort", str(site.data.parent))
-        eventually(lambda: len(refusals(writers, "store_unwritable")) > 5, "writers are told")
+    ledgers = [w.ledger for w in writers]
+    # Nobody writes at this moment: Linux 6.18 says yes to an fsync under way in an abort and keeps nothing of it (in 11 of 40
+    # rounds of a bare loop of write and fsync).
+    mount("-o", "remount,abort", str(site.data.parent))
+    with writing(site, "books", seed + 1, count=2) as late:
+        eventually(lambda: len(refusals(late, "store_unwritable")) > 5, "writers are told")
         for _ in range(20):
             assert client.must("GET", "/v1/indexes/books/search?limit=5")["total"] > 0
-    ledgers = [w.ledger for w in writers]
-    others = {(a.status, a.body["code"]) for w in writers for a in w.refusals}
+    others = {(a.status, a.body["code"]) for w in (*writers, *late) for a in w.refusals}
     assert others <= {(503, "store_unwritable"), (404, "document_not_found")}, others
+    assert not any(document for w in late for document in w.ledger.acknowledged.values())
     documents = client.export("books")
     for ledger in ledgers:
         ledger.check(documents)
@@ -169,7 +173,8 @@ def test_a_disk_that_turns_read_only(disk_site, seed: int):
 def _mount_anew(folder: Path) -> None:
     image = folder.parent / "image"
     subprocess.run(["umount", str(folder)], check=True)
-    subprocess.run([shutil.which("fsck.ext4") or "/sbin/fsck.ext4", "-p", str(image)], check=False, capture_output=True)
+    mended = subprocess.run([shutil.which("fsck.ext4") or "/sbin/fsck.ext4", "-fy", str(image)], capture_output=True, text=True)
+    assert mended.returncode <= 1, mended.stdout
     mount("-o", "loop", str(image), str(folder))
 
 

@@ -37,7 +37,7 @@ def classes(kind=exceptions.SearchAPIError):
 
 
 def raised() -> dict[str, int]:
-    """{code of a problem: status}, from the exceptions, from `code=` where one is raised, and from HTTP."""
+    """{code of a problem: status}, from the exceptions, from `code=` where one is raised, from HTTP, and from Nginx."""
     found = {code: status for status, code in problems.HTTP_CODES.items()}
     found |= {code: status for code, (status, _) in problems.SERVER_CODES.items()}
     found |= {kind.code: problems.status_of(kind) for kind in classes()}
@@ -48,6 +48,8 @@ def raised() -> dict[str, int]:
                 found[keyword.value.value] = problems.status_of(kind)
         if name == "problem" and len(call.args) > 1 and isinstance(call.args[1], ast.Constant):
             found[call.args[1].value] = call.args[0].value
+    nginx = (PACKAGE.parent / "deploy/nginx/http/problems.conf").read_text()
+    found |= {code: int(status) for status, code in re.findall(r'^    (\d{3}) .*"code":"([a-z_]+)"', nginx, re.M)}
     return found
 
 

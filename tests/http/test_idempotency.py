@@ -16,9 +16,8 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from searchapi import idempotency
-from searchapi.engines.embedded import EmbeddedEngine, SystemDatabase
+from searchapi.engines.embedded import EmbeddedEngine, SystemDatabase, processes
 from searchapi.engines.embedded import once as records
-from searchapi.engines.embedded import system as system_module
 from searchapi.exceptions import StorageFull
 from searchapi.keytext import PATTERN
 from tests.keys import admin_key
@@ -359,7 +358,7 @@ def test_a_claim_whose_process_died(api: API, name: str, monkeypatch):
     key = new_key()
     with monkeypatch.context() as patch:
         patch.setattr(SystemDatabase, "finish", _lost)
-        patch.setattr(system_module, "_this_process", lambda: "1:0")  # a process id whose process began at another time
+        patch.setattr(processes, "me", lambda data_dir: "1")  # nobody holds this byte
         assert send(api, key, "POST", "/v1/indexes", json={"name": name}).status_code == 201
     assert_problem(send(api, key, "POST", "/v1/indexes", json={"name": name}), 409, "index_exists")
 

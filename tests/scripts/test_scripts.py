@@ -15,7 +15,11 @@ SCRIPTS = sorted(path for path in (CHECKOUT / "scripts").iterdir() if path.is_fi
 def test_the_scripts_are_all_there():
     """The developer interface, as docs/development.md lists it."""
     listed = re.findall(r"^\| `scripts/(\w+)`", (CHECKOUT / "docs" / "development.md").read_text(), re.MULTILINE)
-    assert {path.name for path in SCRIPTS} == set(listed) == {"run", "test", "lint", "secrets", "bench", "lock", "docs"}
+    assert (
+        {path.name for path in SCRIPTS}
+        == set(listed)
+        == {"run", "test", "lint", "secrets", "audit", "fab", "bench", "lock", "docs"}
+    )
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

@@ -96,20 +96,29 @@ def test_no_repository(venv, repository, tmp_path):
 
 @pytest.mark.parametrize("fails", ["none", "lint", "secrets"])
 def test_ci_stops_at_the_first_that_fails(tmp_path, fails):
-    """.ci/run: lint, the scan for secrets, the tests; a secret ends it before anything is tested."""
+    """.ci/run: lint, the scan for secrets, the audit, the tests; a secret ends it before anything is tested."""
     (tmp_path / ".ci").mkdir()
     (tmp_path / ".ci/run").write_bytes((CHECKOUT / ".ci/run").read_bytes())
     (tmp_path / ".ci/run").chmod(0o755)
-    for folder, names in (("scripts", ("lint", "secrets", "test")), ("bin", tuple(PROGRAMS))):
+    for folder, names in (("scripts", ("lint", "secrets", "audit", "test")), ("bin", tuple(PROGRAMS))):
         (tmp_path / folder).mkdir()
         for name in names:
             (tmp_path / folder / name).write_text(f"#!/bin/sh\necho {name}\n[ {name} != {fails} ]\n")
             (tmp_path / folder / name).chmod(0o755)
     path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
     done = subprocess.run([tmp_path / ".ci/run"], capture_output=True, text=True, env=environment(PATH=path), check=False)
-    order = ["lint", "secrets", "test"]
+    order = ["lint", "secrets", "audit", "test"]
     expected = order if fails == "none" else order[: order.index(fails) + 1]
     assert done.stdout.split() == expected and (done.returncode == 0) == (fails == "none"), done.stderr
 
 
-PROGRAMS = ("curl", "wrk", "setpriv", "redis-server", "openssl", "git", "python3")  # as if they were there: nothing is installed
+PROGRAMS = (
+    "curl",
+    "wrk",
+    "setpriv",
+    "redis-server",
+    "openssl",
+    "nginx",
+    "git",
+    "python3",
+)  # as if they were there: nothing is installed

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 
 import pytest
 
@@ -117,3 +119,45 @@ def test_a_new_data_folder_takes_many_starts_at_once(tmp_path):
         for thread in threads:
             thread.join()
     assert not failures
+
+
+@contextlib.contextmanager
+def running(folder):
+    """An indexer at work, or waiting for its turn; its thread and what stops it."""
+    stop = threading.Event()
+    thread = threading.Thread(target=Indexer(folder).run, args=(stop,))
+    thread.start()
+    try:
+        yield thread, stop
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_one_works_and_the_next_waits_for_its_end(tmp_path, engine, caplog):
+    """The one that waits touches nothing, says so once, and takes over at once with what the first has left."""
+    caplog.set_level("INFO", logger="searchapi")
+    with running(tmp_path) as (first, stop_first):
+        assert engine.wait("books", put(engine, range(3)), 20)
+        with running(tmp_path):
+            time.sleep(0.5)
+            before = engine.stats("books")
+            stop_first.set()
+            first.join()
+            started = time.monotonic()
+            assert engine.wait("books", put(engine, range(3, 5)), 20)
+            print(f"taken over and indexed within {time.monotonic() - started:.2f} s")
+    assert not before.rebuilding and total(engine) == 5
+    said = [record.getMessage() for record in caplog.records if "another indexer" in record.getMessage()]
+    assert len(said) == 1 and "taking over" in caplog.text
+    assert not [record for record in caplog.records if record.levelname != "INFO"]
+
+
+def test_one_that_waits_can_be_stopped(tmp_path, engine):
+    """It does not have to get its turn first."""
+    with running(tmp_path) as (first, _):
+        assert engine.wait("books", put(engine, [1]), 20)
+        with running(tmp_path) as (second, stop_second):
+            stop_second.set()
+            second.join(20)
+            assert not second.is_alive() and first.is_alive()

@@ -4,6 +4,9 @@ An indexer holds a generation's flock, tails `documents.db` by seq, applies batc
 harmless), commits, and publishes the seq it has reached. What it finds lost, stale, of another store or unreadable, it builds
 anew from the documents, beside the one that answers where there is one, and then switches in one transaction. It is also the worker
 for tasks. Killed at any moment, the next one goes on from what was published.
+
+Two releases run side by side while one takes over from the other. Of several indexers of one format, one works and the others
+wait for it to end; those of different formats write generations of their own, and all work.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ RETIRED_FOR = 15.0  # seconds a generation that was left stays on disk, for sear
 HOUSEKEEPING = 5.0  # seconds between looks for tombstones, retired generations, idempotency records and trash
 SETTLED = 0.05  # seconds after which another write cannot leave a file's times as they are
 FAILED_WAIT = 30.0  # seconds at most before an index that failed is tried again
+TURN = 0.1  # seconds between looks whether the indexer that works has ended
 
 
 class Indexer:
@@ -61,6 +65,31 @@ class Indexer:
         self._housekept = 0.0
 
     def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set; while another of our format runs on the folder, only wait for it to end."""
+        turn = None
+        try:
+            turn = self._turn(stop)
+            if turn is not None:
+                self._work(stop)
+        finally:
+            self.close()
+            if turn is not None:
+                os.close(turn)
+
+    def _turn(self, stop: threading.Event) -> int | None:
+        """The lock that says whose turn it is, held; None when there is nothing more to wait for. A lock of each generation alone
+        would not do: both would judge what is stale, and begin to rebuild it."""
+        descriptor = os.open(self.data_dir / f"indexer-{generation.FORMAT}.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        if not _free(descriptor):
+            log.info("another indexer works on this folder: waiting for it to end")
+            while not _free(descriptor):
+                if stop.wait(TURN):
+                    os.close(descriptor)
+                    return None
+            log.info("the other indexer has ended: taking over")
+        return descriptor
+
+    def _work(self, stop: threading.Event) -> None:
         tasks = threading.Thread(target=self.tasks.run, args=(stop,), name="tasks")
         tasks.start()
         wait = IDLE
@@ -71,7 +100,6 @@ class Indexer:
         finally:
             stop.set()
             tasks.join()
-            self.close()
 
     def _guarded_step(self) -> bool:
         try:
@@ -282,9 +310,7 @@ class Indexer:
         if path in self._locks:
             return True
         descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _free(descriptor):
             os.close(descriptor)
             return False
         self._locks[path] = descriptor
@@ -314,6 +340,15 @@ class Indexer:
         store = self._stores.pop(uid, None)
         if store is not None:
             self.connections.drop(store.path)
+
+
+def _free(descriptor: int) -> bool:
+    """Whether nobody else holds the lock; we do from then on, until it is closed or this process ends."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _outgrown(live: Generation, state: State) -> bool:

@@ -18,6 +18,7 @@ import orjson
 from ...exceptions import AliasNotFound, EngineUnavailable, IndexExists, IndexNotFound, KeyNotFound, TaskNotFound
 from ...model import Key, Once, Task
 from . import once as records
+from . import processes
 from .sqlite import Connections, connect, mapped_errors, seen, transaction
 
 _SCHEMA = """
@@ -233,21 +234,26 @@ class SystemDatabase:
                 "SELECT id, worker FROM tasks WHERE status IN ('queued', 'running') AND kind <> ? ORDER BY created_at, id",
                 (REBUILD,),
             ).fetchall()
+            me = self._me()
             for id, worker in rows:
-                if (
-                    worker is None or worker == _this_process() or not _alive(worker)
-                ):  # ours, and yet not being done: it failed to end
+                if worker is None or worker == me or not self._alive(worker):  # ours, and yet not being done: it failed to end
                     connection.execute(
-                        "UPDATE tasks SET status = 'running', worker = ?, started_at = ? WHERE id = ?", (_this_process(), now(), id)
+                        "UPDATE tasks SET status = 'running', worker = ?, started_at = ? WHERE id = ?", (me, now(), id)
                     )
                     return _task(connection.execute(f"SELECT {_TASK} FROM tasks WHERE id = ?", (id,)).fetchone())
         return None
+
+    def _me(self) -> str:
+        return processes.me(self.data_dir)
+
+    def _alive(self, worker: str) -> bool:
+        return processes.alive(self.data_dir, worker)
 
     # -------------------------------------------------------------------------------------------------------- claims
 
     def claim(self, once: Once, holder: str) -> bytes | None:
         with self._writing() as connection:
-            return records.claim(connection, once, holder, _this_process(), _alive)
+            return records.claim(connection, once, holder, self._me(), self._alive)
 
     def finish(self, key: str, holder: str, answer: bytes) -> None:
         with self._writing() as connection:
@@ -284,20 +290,3 @@ def _changed(record: bytes, members: dict[str, Any]) -> bytes:
 
 def _age(key: Key) -> tuple[str, str]:
     return key.created_at, key.id
-
-
-def _this_process() -> str:
-    """The process id with its start time, because process ids come back."""
-    return f"{os.getpid()}:{_started(os.getpid())}"
-
-
-def _started(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""
-
-
-def _alive(worker: str) -> bool:
-    pid, _, started = worker.partition(":")
-    return bool(started) and _started(int(pid)) == started
