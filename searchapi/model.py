@@ -386,7 +386,7 @@ class Term:
 @dataclass(frozen=True, slots=True)
 class Near:
     """Words within `slop` moves of this order, compared as they stand (`stem` False) or by their stems; `words` are never stemmed
-    yet. Scored by its best field alone."""
+    yet. Scored by its best field alone: a phrase (slop 0) as the words it consists of, else `CLOSE`."""
 
     words: tuple[str, ...]
     fields: tuple[str, ...]
@@ -427,6 +427,9 @@ class Match:
     boost_power: float = 1.0
 
 
+CLOSE = (
+    10.0  # the score of words that are near, whatever words they are: how often, and at which distance, engines count differently
+)
 TIER = 1000.0  # above any sum of BM25 scores that the caps on clauses allow; f32 keeps 1e-4 of resolution beside it
 
 

@@ -9,17 +9,15 @@ from hypothesis import strategies as st
 
 from searchapi.engines.embedded.generation import (
     FORMAT,
-    KEYWORD_LENGTH,
     SPARE,
     Layout,
     Placement,
     Reached,
-    keyword_shown,
-    keyword_value,
     lay_out,
     read_reached,
     write_reached,
 )
+from searchapi.engines.values import KEYWORD_LENGTH, keyword_shown, keyword_value
 from searchapi.model import Field
 
 ID = Field("id", "keyword")

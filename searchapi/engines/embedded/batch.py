@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-import orjson
-
 from ... import documents
-from ...exceptions import DocumentNotFound, Invalid, SearchAPIError, TooLarge, VersionConflict
+from ...exceptions import DocumentNotFound, SearchAPIError
 from ...model import Field, Operation, Outcome
-from .state import State, last_seq, now_ms, resolved
+from ..applying import body_of, check_condition, merged
+from ..fields import resolved
+from .state import State, last_seq, now_ms
 
 # Whether a document is there, and its body only where it is needed.
 _READ = {
@@ -43,34 +43,18 @@ class Batch:
     def _apply(self, op: Operation) -> Outcome:
         row = self.connection.execute(_READ[op.kind == "patch"], (op.id,)).fetchone()
         exists = row is not None and row[1] is not None
-        _check_condition(op, row[0] if exists else None)
+        check_condition(op, row[0] if exists else None)
         if op.kind == "delete":
             if not exists:
                 raise DocumentNotFound(op.id)
             body = None
         else:
-            document = self._merged(op, row[1] if exists else None)
+            document = merged(op, row[1] if exists else None, self.settings.primary_key)
             self._check(document)
-            body = orjson.dumps(document)
-            if op.kind == "patch" and len(body) > self.limits.max_document_bytes:
-                most = f"With this change the document would have {len(body):,} bytes; the most is"
-                raise TooLarge(f"{most} {self.limits.max_document_bytes:,} (MAX_DOCUMENT_BYTES).", code="document_too_large")
+            body = body_of(op, document, self.limits)
         version = self._store(op, body)
         self.count += (body is not None) - exists
         return Outcome(op.position, op.id, version=version, created=body is not None and not exists)
-
-    def _merged(self, op: Operation, old: bytes | None) -> Any:
-        key = self.settings.primary_key
-        if op.kind == "put":
-            given = op.document or {}
-            return {**given, key: op.id} if given.get(key).__class__ is int else given  # integer ids become strings
-        if old is None:
-            raise DocumentNotFound(op.id)
-        merged = documents.merge_patch(orjson.loads(old), op.document or {})
-        if key not in merged or str(merged[key]) != op.id:
-            raise Invalid.at(f"/{key}", "id_changed", f"A partial update cannot change the id ({key}) of {op.id!r}.")
-        merged[key] = op.id
-        return merged
 
     def _check(self, document: Any) -> None:
         changed = documents.check(document, self.settings, self.fields, self.limits)
@@ -87,14 +71,3 @@ class Batch:
             self.connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'documents'", (version,))
             self.seq = version
         return version
-
-
-def _check_condition(op: Operation, current: int | None) -> None:
-    if op.if_none_match and current is not None:
-        raise VersionConflict(f"There is a document with the id {op.id!r} already.")
-    if op.if_match == "*":
-        if current is None:
-            raise VersionConflict(f"There is no document {op.id!r}.")
-    elif op.if_match is not None and op.if_match != current:
-        found = "it is not there" if current is None else f"it is at {current}"
-        raise VersionConflict(f"Document {op.id!r} is not at version {op.if_match}: {found}.")

@@ -15,7 +15,8 @@ from tantivy import Query as TQuery
 from ... import model
 from ...analysis import stem
 from ...model import AllOf, AnyOf, Match, Near, Node, Term
-from .generation import KEYWORD_LENGTH, Column, indexed_value
+from ..values import KEYWORD_LENGTH
+from .generation import Column, indexed_value
 from .index import Snapshot
 
 STEM_WEIGHT = 0.8  # of a stem beside the word as it stands, so that the same form ranks first
@@ -126,7 +127,8 @@ class Compiler:
                 query = _term_query(self.schema, name, words[0], "freq")
             else:
                 query = TQuery.phrase_query(self.schema, name, words, near.slop)
-            yield boosted(query, near.weight * column.weight)
+            weight = near.weight * column.weight
+            yield boosted(query, weight) if not near.slop else TQuery.const_score_query(query, model.CLOSE * weight)
 
     def _holds(self, name: str, word: str) -> bool:
         """Whether a tantivy field holds a word at all: asking, and remembering, costs less than looking for it in every segment."""

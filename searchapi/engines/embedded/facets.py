@@ -15,8 +15,9 @@ from tantivy import Query as TQuery
 
 from ... import model
 from ...model import Facet, FacetResult
+from ..values import keyword_shown, without
 from .compile import Compiler
-from .generation import Slots, keyword_shown
+from .generation import Slots
 
 EXACT_TERMS = 65_000  # distinct values a segment hands over; counts are exact up to so many
 TIES = 1_000  # values fetched, so that equal counts at the limit are ordered by value
@@ -123,23 +124,6 @@ def _stats(stats: dict, slots: Slots) -> dict[str, Any]:
     whole = slots.field.type != "float"
     figures = {key: int(v) if whole and v is not None else v for key, v in ((k, stats[k]) for k in ("min", "max", "sum"))}
     return {"min": figures["min"], "max": figures["max"], "avg": stats["avg"], "sum": figures["sum"], "count": int(stats["count"])}
-
-
-def without(node: model.Filter | None, field: str) -> model.Filter | None:
-    """The filter less its top-level AND parts that speak only of this field."""
-    if node is None:
-        return None
-    parts = node.nodes if isinstance(node, model.And) else (node,)
-    kept = tuple(part for part in parts if fields_of(part) != {field})
-    if len(kept) == len(parts):
-        return node
-    return None if not kept else kept[0] if len(kept) == 1 else model.And(kept)
-
-
-def fields_of(node: model.Filter) -> set[str]:
-    if isinstance(node, (model.And, model.Or)):
-        return set().union(*(fields_of(child) for child in node.nodes))
-    return fields_of(node.node) if isinstance(node, model.Not) else {node.field}
 
 
 def count(searcher: Searcher, query: TQuery) -> int:

@@ -26,11 +26,11 @@ import tantivy
 
 from ...analysis import build_analyzer
 from ...model import Field
+from ..values import keyword_value
 
 FORMAT = "t27a1"  # tantivy's index format and ours: another release's generations are built beside, never touched
 
 SPARE = {"text": 12, "keyword": 24, "integer": 12, "float": 12}
-KEYWORD_LENGTH = 200  # code points of a keyword kept in the index as they stand
 
 REACHED = "reached.json"
 WORDS = "words"
@@ -249,20 +249,6 @@ def indexed_value(slots: Slots, value: Any) -> Any:
     if kind == "text":
         return keyword_value(value)
     return float(value) if kind == "float" else int(value)
-
-
-def keyword_value(value: str) -> str:
-    """A text's whole value as its keyword twin holds it. Long ones keep their beginning (for sorting and STARTS WITH) and a hash of
-    all of it (so that `=` stays exact), because a fast column of whole texts would be as large as the texts."""
-    if len(value) <= KEYWORD_LENGTH:
-        return value
-    digest = hashlib.blake2b(value.encode(), digest_size=12).hexdigest()
-    return f"{value[:KEYWORD_LENGTH]}\x00{digest}"
-
-
-def keyword_shown(value: str) -> str:
-    """What a person sees of `keyword_value`'s answer."""
-    return value.partition("\x00")[0] + "…" if len(value) == KEYWORD_LENGTH + 25 and value[KEYWORD_LENGTH] == "\x00" else value
 
 
 # ------------------------------------------------------------------------------------------------- how far it reached

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ import orjson
 
 from ... import schema
 from ...model import Field, IndexSettings
+from ..fields import as_set
 from . import generation
 from .generation import Layout, Placement, lay_out
 
@@ -52,24 +53,7 @@ class State:
         live = self.one("live")
         if live is None:
             return self.fields
-        return {name: _as_set(slots.field, self.fields.get(name)) for name, slots in live.placement.slots.items()}
-
-
-def _as_set(indexed: Field, wanted: Field | None) -> Field:
-    """A field as the live generation holds it, with those of its new settings that need no rebuild."""
-    return replace(indexed, boost=wanted.boost, array=wanted.array) if wanted is not None else indexed
-
-
-def all_fields(settings: IndexSettings, inferred: Iterable[Field]) -> dict[str, Field]:
-    """Declared and inferred fields together; the primary key always among them."""
-    fields = {settings.primary_key: Field(settings.primary_key, "keyword")}
-    fields.update({f.name: f for f in inferred})
-    fields.update(settings.fields)
-    return {name: resolved(f, settings) for name, f in fields.items()}
-
-
-def resolved(field: Field, settings: IndexSettings) -> Field:
-    return replace(field, language=field.language or settings.language) if field.type == "text" else field
+        return {name: as_set(slots.field, self.fields.get(name)) for name, slots in live.placement.slots.items()}
 
 
 def read_state(connection: sqlite3.Connection) -> State:

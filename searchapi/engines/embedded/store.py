@@ -18,15 +18,14 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import orjson
 
 from ... import documents, schema
 from ...documents import DocumentLimits
-from ...exceptions import DocumentNotFound, Fault, Invalid
-from ...model import Document, Field, IndexSettings, Once, Operation, WriteResult
+from ...exceptions import DocumentNotFound
+from ...model import Document, IndexSettings, Once, Operation, WriteResult
+from ..fields import all_fields, fields_under
 from ..once import packed, unpacked
 from . import generation
 from . import once as records
@@ -36,7 +35,6 @@ from .sqlite import Connection, Connections, connect, mapped_errors, seen, trans
 from .state import (
     State,
     add_generation,
-    all_fields,
     bump,
     get_meta,
     last_seq,
@@ -239,7 +237,7 @@ class Store:
             changed = schema.differences(state.settings, settings)
             if not changed:
                 return (), False, None
-            fields = self._fields_for(state, settings)
+            fields = fields_under(settings, state.settings, state.fields, self.limits, lambda: self.scan(None, None))
             rebuild = needs_another(state, fields)
             if dry_run:
                 return changed, rebuild, None
@@ -253,43 +251,6 @@ class Store:
                     place(connection, g, fields.values())
             bump(connection)
             return changed, rebuild, begun
-
-    def _fields_for(self, state: State, settings: IndexSettings) -> dict[str, Field]:
-        """Every field under new settings: what documents have brought stays, unless declared otherwise and they all fit."""
-        if settings.primary_key != state.settings.primary_key:
-            raise Invalid.at(
-                "/primary_key",
-                "primary_key_fixed",
-                f"The primary key of an index stays {state.settings.primary_key!r}; make another index.",
-            )
-        kept = [
-            replace(f, inferred=True, language=None)
-            for f in state.fields.values()
-            if f.name not in settings.fields and f.name != settings.primary_key
-        ]
-        fields = all_fields(settings, kept)
-        fields = {
-            name: replace(f, array=f.array or (name in state.fields and state.fields[name].array)) for name, f in fields.items()
-        }
-        most = self.limits.max_fields
-        if len(fields) > max(most, len(state.fields)):
-            detail = f"With the {len(kept)} that its documents have, the index would have {len(fields)} fields; the most is {most}"
-            raise Invalid.at("/fields", "too_many_fields", f"{detail} (MAX_FIELDS).")
-        retyped = [name for name, f in state.fields.items() if fields[name].type != f.type]
-        if retyped:
-            self._check_documents(replace(settings, dynamic=True), fields)
-        return fields
-
-    def _check_documents(self, settings: IndexSettings, fields: dict[str, Field]) -> None:
-        for document in self.scan(None, None):
-            try:
-                documents.check(orjson.loads(document.body), settings, fields)
-            except Invalid as error:
-                fault = error.errors[0]
-                detail = f"Document {document.id!r} does not fit these settings: {fault.detail}"
-                raise Invalid(
-                    "The documents do not fit these settings.", errors=(Fault("/fields", "settings_conflict", detail),)
-                ) from error
 
     # ---------------------------------------------------------------------------------------- generations, by the indexer
 
