@@ -1,0 +1,159 @@
+"""The nodes of a cluster: a bounded pool of connections to each, and which of them is asked next."""
+
+from __future__ import annotations
+
+import itertools
+import ssl
+import threading
+from collections.abc import Collection
+from time import monotonic
+
+from opensearchpy import Urllib3HttpConnection
+from urllib3 import Timeout
+from urllib3.exceptions import ConnectTimeoutError, EmptyPoolError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
+from urllib3.util.retry import Retry
+
+from ...exceptions import EngineUnavailable, Invalid
+from .target import Target
+
+CONNECT = 1.0  # seconds
+LOOK = 0.5  # seconds that a node which was left out has to say that it is back
+FIRST_OUT, LONGEST_OUT = 0.1, 10.0  # seconds
+SLOW_AFTER = 2  # requests, one behind the other, that a node did not answer in time
+
+
+class Unsent(Exception):
+    """The node was not reached: nothing of the request has happened."""
+
+
+class Broken(Exception):
+    """The connection broke: whether the node did what was asked is not known."""
+
+
+class Late(Exception):
+    """The node did not answer in time; nor is it known whether it did what was asked."""
+
+
+class Node(Urllib3HttpConnection):
+    """opensearch-py's connections to one node, as many as there are threads. It is used for what it knows of TLS and users;
+    its errors and its log lines, one or two with a traceback for each request that fails, are replaced by ours."""
+
+    def __init__(self, target: Target, host: str, port: int, size: int, context: ssl.SSLContext | None):
+        self._size = size
+        login = (target.user, target.password) if target.user is not None else None
+        super().__init__(
+            host, port, http_auth=login, use_ssl=context is not None, ssl_context=context, pool_maxsize=size, timeout=None
+        )
+        self.out_until = 0.0  # while it is left out, by monotonic()
+        self.failures = self.late = 0  # one behind the other
+
+    def _create_urllib3_pool(self) -> None:
+        super()._create_urllib3_pool()
+        self.pool.block = True  # never more connections than that
+
+    def send(self, method: str, url: str, body: bytes | None, kind: str, connect: float, within: float) -> tuple[int, bytes]:
+        """(status, body). Raises Unsent, Broken and Late. connect, within: seconds, for the connection and for the answer."""
+        headers = self.headers | {"content-type": kind}
+        timeout = Timeout(connect=connect, read=within)
+        try:
+            response = self.pool.urlopen(
+                method, url, body, retries=Retry(False), headers=headers, timeout=timeout, pool_timeout=connect, redirect=False
+            )
+            return response.status, response.data
+        except EmptyPoolError:  # more threads than were said
+            raise EngineUnavailable("All connections to the search engine are in use.") from None
+        except (NewConnectionError, ConnectTimeoutError) as error:
+            raise Unsent(_reason(error)) from None
+        except ReadTimeoutError:
+            raise Late(f"no answer within {within:.1f} s") from None
+        except SSLError as error:
+            raise Broken(f"TLS: {_reason(error)}") from None
+        except (HTTPError, OSError) as error:
+            raise Broken(_reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    return str(error).rpartition("object at ")[2].partition(">: ")[2] or str(error) or type(error).__name__
+
+
+class Nodes:
+    """All nodes of a target. One that was not reached is left out for a short time, longer each time, and asked whether it is
+    back before it is trusted with a request."""
+
+    def __init__(self, target: Target, size: int):
+        context = _context(target) if target.tls else None
+        self._nodes = [Node(target, host, port, size, context) for host, port in target.hosts]
+        self._turn = itertools.count()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def choose(self, tried: Collection[Node] = ()) -> Node:
+        """The next in turn of those that are there and were not tried; else the one that may be back soonest."""
+        turn = next(self._turn)
+        nodes = [self._nodes[(turn + i) % len(self._nodes)] for i in range(len(self._nodes))]
+        nodes = [node for node in nodes if node not in tried] or nodes
+        if len(nodes) == 1:
+            return nodes[0]
+        now = monotonic()
+        for node in nodes:
+            if node.out_until <= now and (not node.failures or self._is_back(node)):
+                return node
+        return min(nodes, key=lambda node: node.out_until)
+
+    def _is_back(self, node: Node) -> bool:
+        """One thread looks, and for the others it is still left out."""
+        with self._lock:
+            now = monotonic()
+            if node.out_until > now:
+                return False
+            node.out_until = now + 2 * LOOK
+        return self.look(node, LOOK)
+
+    def look(self, node: Node, within: float = CONNECT) -> bool:
+        """Whether the node answers at all: anything, but not that what stands behind a proxy is away."""
+        try:
+            status, _ = node.send("GET", "/", None, "application/json", within, within)
+        except (Unsent, Broken, Late):
+            status = 503
+        if status in (502, 503, 504):
+            self.failed(node)
+            return False
+        self.answered(node)
+        return True
+
+    def answered(self, node: Node) -> None:
+        if node.failures or node.late:
+            node.failures = node.late = 0
+            node.out_until = 0.0
+
+    def failed(self, node: Node) -> None:
+        with self._lock:
+            node.out_until = monotonic() + min(FIRST_OUT * 2**node.failures, LONGEST_OUT)
+            node.failures = min(node.failures + 1, 16)
+
+    def slow(self, node: Node) -> None:
+        node.late += 1
+        if node.late >= SLOW_AFTER:
+            self.failed(node)
+
+    def close(self) -> None:
+        for node in self._nodes:
+            node.close()
+
+
+def _context(target: Target) -> ssl.SSLContext:
+    """Raises Invalid where a file cannot be used."""
+    name, path = "ca", target.ca
+    try:
+        context = ssl.create_default_context(cafile=target.ca)
+        if target.cert is not None:
+            name, path = "cert", target.cert
+            context.load_cert_chain(
+                target.cert, target.key, password=""
+            )  # a key with a password is refused: nobody is asked for it
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise Invalid.at("ENGINE_URL", "tls_file", f"ENGINE_URL: its {name}, {path}, cannot be used: {why}.") from None
+    return context
