@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from urllib.error import HTTPError
+
 import pytest
 from hypothesis import HealthCheck, settings
 
 from searchapi import demo
+from tests.opensearch import server
 
 # No deadline: the machine is shared. No example database: a run leaves nothing behind, and a failure prints how to repeat it.
 settings.register_profile(
@@ -22,6 +30,28 @@ settings.load_profile("searchapi")
 def demo_documents() -> list[dict]:
     """Collected once for all: it takes some seconds. Nobody changes them."""
     return list(demo.collect())
+
+
+@pytest.fixture(scope="session")
+def opensearch_node(tmp_path_factory) -> Iterator[str]:
+    """The URL of an OpenSearch that all tests share: OPENSEARCH_URL, as http://127.0.0.1:9200, else one of our own."""
+    if given := os.environ.get("OPENSEARCH_URL"):
+        yield given.rstrip("/")
+        return
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the folder that all processes of this run have in common
+        folder = folder.parent
+    with server.shared(folder / "opensearch") as url:
+        yield url
+
+
+@pytest.fixture
+def opensearch_url(opensearch_node) -> Iterator[str]:
+    """An ENGINE_URL with a prefix of its own; what was made under it is deleted afterwards."""
+    prefix = f"t{uuid.uuid4().hex[:10]}"
+    yield f"{re.sub('^http', 'opensearch', opensearch_node)}/{prefix}"
+    with contextlib.suppress(HTTPError):
+        server.ask(opensearch_node, f"/{prefix}.*?expand_wildcards=all", "DELETE")
 
 
 @pytest.hookimpl(wrapper=True)
