@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from .wording import shown
 
@@ -52,6 +52,11 @@ def _milliseconds(match: re.Match, text: str) -> int:
         raise ValueError(f"there is no such time of day as in {text!r}")
     milliseconds = int((fraction or "0")[:3].ljust(3, "0"))
     return ((days * 24 + hours) * 60 + minutes - shift) * 60_000 + seconds * 1000 + milliseconds
+
+
+def now() -> str:
+    """RFC 3339, UTC, always with milliseconds: such times compare as text."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def format_date(ms: int) -> str:

@@ -1,7 +1,9 @@
-"""What both engines keep of a write that is done once: its result, compactly, and back again. See Engine.write."""
+"""What both engines keep of what is done once: how a key is told again, and a write's result, compactly, and back again. See
+Engine.write and SystemStore.claim."""
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +11,27 @@ from typing import Any
 import orjson
 
 from .. import exceptions
-from ..exceptions import Fault, SearchAPIError
-from ..model import Operation, Outcome, WriteResult
+from ..exceptions import Fault, IdempotencyReused, IdempotencyUnfinished, SearchAPIError
+from ..model import Once, Operation, Outcome, WriteResult
+
+STALE_MS = 60_000  # after which a claim without an answer may be taken over, even where its process lives on
 
 _LONG = 1000  # bytes of JSON from which a record is compressed: of a thousand refusals most words are the same
+
+
+def digest(key: str) -> bytes:
+    """Of 16 bytes: a key may have some 300, and is in a table and in its index."""
+    return hashlib.blake2b(key.encode(), digest_size=16).digest()
+
+
+def same(once: Once, fingerprint: bytes) -> None:
+    """Whether it is what was asked for under its key before. Raises IdempotencyReused."""
+    if fingerprint != once.fingerprint:
+        raise IdempotencyReused("This Idempotency-Key came with another request before; every request needs a key of its own.")
+
+
+def unfinished() -> IdempotencyUnfinished:
+    return IdempotencyUnfinished("The request with this Idempotency-Key is still being done. Send it again in a moment.")
 
 
 def packed(result: WriteResult) -> bytes:

@@ -10,16 +10,14 @@ connection inside a transaction.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Callable
 from typing import Literal
 
-from ...exceptions import IdempotencyReused, IdempotencyUnfinished
 from ...model import Once
+from ..once import STALE_MS, digest, same, unfinished
 from .state import now_ms
 
-STALE_MS = 60_000  # after which a claim without an answer may be taken over, even where its process lives on
 PRUNED = 10_000  # rows in one transaction, some 20 ms
 Table = Literal["once", "claims"]
 
@@ -36,17 +34,17 @@ _SCHEMA = {
 def recorded(connection: sqlite3.Connection, once: Once) -> bytes | None:
     """The record of a write that was done, None for one that is new. Raises IdempotencyReused."""
     connection.execute(_SCHEMA["once"])
-    row = connection.execute("SELECT fingerprint, record FROM once WHERE key = ?", (_digest(once.key),)).fetchone()
+    row = connection.execute("SELECT fingerprint, record FROM once WHERE key = ?", (digest(once.key),)).fetchone()
     if row is None:
         return None
-    _same(once, row[0])
+    same(once, row[0])
     return row[1]
 
 
 def record(connection: sqlite3.Connection, once: Once, record: bytes) -> None:
     connection.execute(
         "INSERT INTO once(key, at_ms, fingerprint, record) VALUES (?, ?, ?, ?)",
-        (_digest(once.key), now_ms(), once.fingerprint, record),
+        (digest(once.key), now_ms(), once.fingerprint, record),
     )
 
 
@@ -54,39 +52,29 @@ def claim(connection: sqlite3.Connection, once: Once, holder: str, worker: str, 
     """The answer of a request that was done, None where it is now `holder`'s to do. Raises IdempotencyReused and
     IdempotencyUnfinished."""
     connection.execute(_SCHEMA["claims"])
-    row = connection.execute("SELECT fingerprint, answer, worker, at_ms FROM claims WHERE key = ?", (_digest(once.key),)).fetchone()
+    row = connection.execute("SELECT fingerprint, answer, worker, at_ms FROM claims WHERE key = ?", (digest(once.key),)).fetchone()
     now = now_ms()
     if row is not None:
         fingerprint, answer, other, at_ms = row
-        _same(once, fingerprint)
+        same(once, fingerprint)
         if answer is not None:
             return answer
         if alive(other) and now - at_ms < STALE_MS:
-            raise IdempotencyUnfinished("The request with this Idempotency-Key is still being done. Send it again in a moment.")
-        connection.execute("DELETE FROM claims WHERE key = ?", (_digest(once.key),))
+            raise unfinished()
+        connection.execute("DELETE FROM claims WHERE key = ?", (digest(once.key),))
     connection.execute(
         "INSERT INTO claims(key, at_ms, fingerprint, holder, worker) VALUES (?, ?, ?, ?, ?)",
-        (_digest(once.key), now, once.fingerprint, holder, worker),
+        (digest(once.key), now, once.fingerprint, holder, worker),
     )
     return None
 
 
 def finish(connection: sqlite3.Connection, key: str, holder: str, answer: bytes) -> None:
-    connection.execute("UPDATE claims SET answer = ? WHERE key = ? AND holder = ?", (answer, _digest(key), holder))
+    connection.execute("UPDATE claims SET answer = ? WHERE key = ? AND holder = ?", (answer, digest(key), holder))
 
 
 def release(connection: sqlite3.Connection, key: str, holder: str) -> None:
-    connection.execute("DELETE FROM claims WHERE key = ? AND holder = ?", (_digest(key), holder))
-
-
-def _digest(key: str) -> bytes:
-    """Of 16 bytes: a key may have some 300, and is in the table and in its index."""
-    return hashlib.blake2b(key.encode(), digest_size=16).digest()
-
-
-def _same(once: Once, fingerprint: bytes) -> None:
-    if fingerprint != once.fingerprint:
-        raise IdempotencyReused("This Idempotency-Key came with another request before; every request needs a key of its own.")
+    connection.execute("DELETE FROM claims WHERE key = ? AND holder = ?", (digest(key), holder))
 
 
 def outdated(connection: sqlite3.Connection, table: Table, before_ms: int) -> bool:

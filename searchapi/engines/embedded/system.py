@@ -8,15 +8,16 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from ...dates import now
 from ...exceptions import AliasNotFound, EngineUnavailable, IndexExists, IndexNotFound, KeyNotFound, TaskNotFound
 from ...model import Key, Once, Task
+from ..keys import age, key_of
 from . import once as records
 from . import processes
 from .sqlite import Connections, connect, mapped_errors, seen, transaction
@@ -34,11 +35,6 @@ CREATE TABLE IF NOT EXISTS keys(id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHO
 REBUILD = "rebuild"  # a kind of task that only tells: the indexer does it from the store, and nobody claims it
 _TASK = "id, kind, name, status, created_at, started_at, finished_at, done, total, detail, error"
 _TASK_CHANGES = {"status", "started_at", "finished_at", "done", "total", "detail", "error"}
-
-
-def now() -> str:
-    """RFC 3339, UTC, milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class SystemDatabase:
@@ -90,7 +86,7 @@ class SystemDatabase:
                 rows = connection.execute("SELECT name, uid, created_at FROM indexes ORDER BY name")
                 indexes = {name: (uid, created) for name, uid, created in rows}
                 aliases = dict(connection.execute("SELECT alias, name FROM aliases ORDER BY alias").fetchall())
-                keys = sorted((_key(record) for (record,) in connection.execute("SELECT record FROM keys")), key=_age)
+                keys = sorted((_key(record) for (record,) in connection.execute("SELECT record FROM keys")), key=age)
                 known = connection.known = (stamp, indexes, aliases, {key.id: key for key in keys})
             return known
 
@@ -277,16 +273,9 @@ def _task(row: tuple) -> Task:
 
 @lru_cache(maxsize=10_000)  # every write to the file has every thread read the keys again, and few have changed
 def _key(record: bytes) -> Key:
-    """A record without what an older release did not know has its defaults, and what a newer one added is left out."""
-    found = orjson.loads(record)
-    known = {name: value for name, value in found.items() if name in Key.__dataclass_fields__}
-    return Key(**known | {"scopes": tuple(found["scopes"]), "indexes": tuple(found["indexes"])})
+    return key_of(orjson.loads(record))
 
 
 def _changed(record: bytes, members: dict[str, Any]) -> bytes:
     """What only a newer release knows of a key is kept: it may be what that key is narrowed by."""
     return orjson.dumps(orjson.loads(record) | members)
-
-
-def _age(key: Key) -> tuple[str, str]:
-    return key.created_at, key.id
