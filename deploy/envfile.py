@@ -78,8 +78,8 @@ def changes(before: str | None, after: str) -> str:
             continue
         sign = "+" if name not in old else "-" if name not in new else "~"
         row = _ROWS.get(name)
-        shown = f"{name}={new.get(name, old.get(name))}" if row is not None and not row.secret else f"{name} (not shown)"
-        rows.append(f"  {sign} {shown}")
+        shown = None if row is None else row.visible(new.get(name, old.get(name)))
+        rows.append(f"  {sign} {name} (not shown)" if shown is None else f"  {sign} {name}={shown}")
     return "\n".join(rows) or "  comments, order, owner or mode alone"
 
 

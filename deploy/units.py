@@ -60,9 +60,10 @@ def _drop_ins(version: int, connected: bool) -> list[str]:
 
 
 def network(settings: Mapping[str, str]) -> Network:
-    """What the settings of /etc/searchapi/env ask for: Sentry is told over HTTPS, and Redis may be on another machine."""
-    sentry = bool(settings.get("SENTRY_DSN"))
-    return Network(web=sentry or settings.get("REDIS_URL", "").startswith(("redis://", "rediss://")), indexer=sentry)
+    """What the settings of /etc/searchapi/env ask for: Sentry is told over HTTPS, OpenSearch is on other machines, and Redis may
+    be."""
+    both = bool(settings.get("SENTRY_DSN")) or settings.get("ENGINE_URL", "").startswith(("opensearch://", "opensearchs://"))
+    return Network(web=both or settings.get("REDIS_URL", "").startswith(("redis://", "rediss://")), indexer=both)
 
 
 def version(said: str) -> int:

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import orjson
 
 from .config import SETTINGS, Settings
+from .engines.opensearch.target import Target
 
 REDACTED = b"[redacted]"
 SHORTEST = 8  # letters of a value that is looked for: a shorter one would be found in words
@@ -87,8 +88,12 @@ def encoded(value: Any) -> bytes:
 
 
 def secrets_of(settings: Settings) -> list[str]:
-    """What must not be seen of the settings that are marked secret: their values; of URLs, the keys and passwords in them."""
+    """What must not be seen of the settings that are marked secret: their values; of URLs, the keys and passwords in them. Of
+    ENGINE_URL the password, and what HTTP makes of user and password."""
     found = []
+    if "@" in settings.engine_url:
+        target = Target.parse(settings.engine_url)
+        found += [target.password, target.authorization.removeprefix("Basic ")]
     for value in (getattr(settings, setting.name.lower()) for setting in SETTINGS if setting.secret):
         if "://" not in value:
             found.append(value)

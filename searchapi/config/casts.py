@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ..engines.opensearch.target import Target
+
 UNITS = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "": 1}  # of bytes, the largest first
 _FACTORS = {name.lower(): factor for name, factor in UNITS.items() if name}
 
@@ -56,11 +58,24 @@ def host(text: str) -> str:
 
 
 def engine_url(text: str) -> str:
-    if text.startswith(("opensearch:", "http:", "https:")):
-        raise ValueError("`embedded:`, for this release has no OpenSearch engine yet")
-    if text != "embedded:":
-        raise ValueError("`embedded:`")
+    if text.startswith(("opensearch:", "opensearchs:")):
+        try:
+            Target.parse(text)
+        except ValueError as error:
+            raise ValueError(f"as opensearch://user:password@host:9200/prefix: {error}") from None
+    elif text.startswith(("http:", "https:")):
+        raise ValueError("`embedded:`, or for OpenSearch opensearch://host:9200/prefix, and opensearchs:// where it speaks TLS")
+    elif text != "embedded:":
+        raise ValueError("`embedded:` or opensearch://host:9200/prefix")
     return text
+
+
+def engine_shown(text: str) -> str | None:
+    """What may be seen of it: a URL without user and password. None where it cannot be told what of it is a password."""
+    try:
+        return str(Target.parse(text))
+    except ValueError:
+        return text if re.fullmatch(r"[\w:]*(//)?", text) else None
 
 
 def boolean(text: str) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from ..engines.opensearch.target import Target
 from .casts import UNITS
 from .settings import CHECKOUT, SETTINGS, Setting, Settings, SettingsError, env_file, repository
 
@@ -82,6 +83,14 @@ def _of_access(s: Settings) -> list[Rule]:
             "warning",
             "goes to another host unencrypted, its password too; use rediss://",
         ),
+        (
+            live
+            and s.engine_url.startswith("opensearch://")
+            and any(h not in LOOPBACK for h, _ in Target.parse(s.engine_url).hosts),
+            "ENGINE_URL",
+            "warning",
+            "goes to another host unencrypted, documents and password too; use opensearchs://",
+        ),
     ]
 
 
@@ -150,8 +159,10 @@ def checks(settings: Settings, path: Path | None = None) -> list[Check]:
 
 
 def _shown(setting: Setting, value: Any) -> str:
-    if setting.secret and value:
-        return "set"
+    if isinstance(value, str) and value:
+        value = setting.visible(value)
+        if value is None:
+            return "set"
     if isinstance(value, tuple):
         value = ", ".join(value)
     if setting.default.endswith("iB"):  # bytes, as they would be typed

@@ -17,6 +17,7 @@ from .casts import (
     boolean,
     choice,
     dsn,
+    engine_shown,
     engine_url,
     folder,
     fraction,
@@ -40,7 +41,7 @@ class SettingsError(Exception):
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One row. default: as it would be typed. cast: text -> value, raising ValueError(what was expected).
-    development: the default there, where it is another. secret: never shown."""
+    development: the default there, where it is another. secret: never shown. shown: what may be seen, where a part is secret."""
 
     name: str
     default: str
@@ -48,16 +49,25 @@ class Setting:
     help: str
     development: str | None = None
     secret: bool = False
+    shown: Callable[[str], str | None] | None = None
 
     def default_in(self, environment: str) -> str:
         return self.default if environment != "development" or self.development is None else self.development
+
+    def visible(self, text: str) -> str | None:
+        """What may be seen of its text; None where that is nothing."""
+        if self.secret:
+            return None
+        return text if self.shown is None else self.shown(text)
 
     def read(self, text: str) -> Any:
         try:
             return self.cast(text.strip())
         except ValueError as error:
-            shown = "not usable" if self.secret else f"{text!r}"
-            raise SettingsError(f"{self.name} is {shown}, but it must be {error}.") from None
+            shown = self.visible(text)
+            raise SettingsError(
+                f"{self.name} is {'not usable' if shown is None else repr(shown)}, but it must be {error}."
+            ) from None
 
 
 # --------------------------------------------------------------------------------------------------------- table
@@ -70,7 +80,14 @@ SETTINGS: tuple[Setting, ...] = (
         "`development` lets this machine search without a key; `staging` and `production` refuse what has no key.",
     ),
     Setting("DATA_DIR", "./var", folder, "Where documents and indexes live. In production: absolute, and outside the code."),
-    Setting("ENGINE_URL", "embedded:", engine_url, "Which engine searches. `embedded:` is SQLite and tantivy in DATA_DIR."),
+    Setting(
+        "ENGINE_URL",
+        "embedded:",
+        engine_url,
+        "Which engine searches. `embedded:` is SQLite and tantivy in DATA_DIR; `opensearch://user:password@h1:9200,h2:9200/prefix`"
+        " is an OpenSearch cluster, `opensearchs://` one over TLS.",
+        shown=engine_shown,
+    ),
     Setting("HOST", "127.0.0.1", host, "The address Gunicorn listens on, where systemd hands it no socket."),
     Setting("PORT", "8000", integer(1, 65535), "The port Gunicorn listens on."),
     Setting("RELEASE", "", release, "Which release this is, for Sentry and /metrics; searchapi's version where it is empty."),

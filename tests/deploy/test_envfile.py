@@ -93,7 +93,11 @@ def test_an_empty_secret_is_none(host):
         ("DATA_DIR=/srv/data", "on a server it is always /var/lib/searchapi; leave it out"),
         ("REQUIRE_KEYS=false", "REQUIRE_KEYS is false, but production never answers without a key"),
         ("CORS_ORIGINS=*", r"CORS_ORIGINS is \*, but in production"),
-        ("ENGINE_URL=https://search:9200", "no OpenSearch engine yet"),
+        (
+            "ENGINE_URL=https://search:9200",
+            "ENGINE_URL is not usable, but it must be .* for OpenSearch opensearch://host:9200/prefix",
+        ),
+        ("ENGINE_URL=opensearchs://h1,h2/shop?cafile=/ca.pem", "after . it knows ca, cert and key, not 'cafile'"),
         ("MAX_BODY_BYTES=1MiB\nMAX_DOCUMENT_BYTES=2MiB", "above MAX_BODY_BYTES"),
         ("WORKERS=x\nTHREADS=y", "WORKERS is .* THREADS is "),
     ],
@@ -106,12 +110,28 @@ def test_a_mistake_names_the_file_and_what_was_expected(host, text, says):
 
 @pytest.mark.parametrize(
     "text",
-    ["SECRET_KEY=planted-short", "SENTRY_DSN=planted", "REDIS_URL=redis:planted", "SENTRY_DSN=https://planted@host"],
+    [
+        "SECRET_KEY=planted-short",
+        "SENTRY_DSN=planted",
+        "REDIS_URL=redis:planted",
+        "SENTRY_DSN=https://planted@host",
+        "ENGINE_URL=opensearch://u:planted/x@h",
+        "ENGINE_URL=opensearch://u:planted",
+    ],
 )
 def test_a_mistake_in_a_secret_does_not_show_it(host, text):
     with pytest.raises(InventoryError, match="is not usable, but it must be") as caught:
         envfile.given(host(text))
     assert "planted" not in str(caught.value)
+
+
+def test_an_engine_elsewhere_is_taken(host):
+    """And what changes of it is shown without the password."""
+    line = "ENGINE_URL=opensearchs://shop:planted@s1,s2:9201/shop?ca=/etc/searchapi/opensearch.pem\n"  # pragma: allowlist secret
+    assert envfile.given(host(line)) == line
+    assert envfile.parse(envfile.wanted(host(line), line, None))["ENGINE_URL"] == line.partition("=")[2].rstrip()
+    assert envfile.changes("", line) == "  + ENGINE_URL=opensearchs://s1:9200,s2:9201/shop"
+    assert envfile.changes("ENGINE_URL=opensearch://u:planted/x\n", "") == "  - ENGINE_URL (not shown)"
 
 
 def test_the_environment_of_this_machine_plays_no_part(host, monkeypatch):

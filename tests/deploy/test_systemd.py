@@ -203,11 +203,15 @@ def test_no_version(said: str):
         ({"REDIS_URL": "redis://10.0.0.2:6379/0"}, Network(web=True)),
         ({"REDIS_URL": "rediss://u:p@redis.example.com:6380/0"}, Network(web=True)),
         ({"SENTRY_DSN": "https://key@sentry.example.com/1"}, BOTH),
+        ({"ENGINE_URL": "embedded:"}, NONE),
+        ({"ENGINE_URL": "opensearch://10.0.0.3/shop", "REDIS_URL": "unix:///run/redis/redis-server.sock"}, BOTH),
+        ({"ENGINE_URL": "opensearchs://u:p@s1,s2/shop"}, BOTH),
         ({"SENTRY_DSN": "https://key@sentry.example.com/1", "REDIS_URL": "unix:///run/redis/redis-server.sock"}, BOTH),
     ],
 )
 def test_who_needs_a_network(env: dict[str, str], network: Network):
-    """Nobody, unless a setting names something that is reached through one; Redis is asked by the web server alone."""
+    """Nobody, unless a setting names something that is reached through one; Redis is asked by the web server alone, OpenSearch
+    by the indexer too."""
     assert units.network(env) == network
 
 

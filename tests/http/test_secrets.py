@@ -26,10 +26,11 @@ from .conftest import API
 
 SECRET_KEY = 'planted/secret "key" of the settings 0123456789'
 REDIS_PASSWORD = "planted-redis-password"
+ENGINE_PASSWORD = "planted-engine-password"
 ANOTHER_KEY = keytext.written("4fJ0aZ71Qw2x", "plantedKEY0123456789ABCDEFGHIJKL")
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJwbGFudGVkIjoiSldUIn0.plantedJWTplantedJWTplantedJWT"  # pragma: allowlist secret
 WORD = "planted word"  # what no shape tells from other text: it must not be taken along at all
-ALWAYS = (SECRET_KEY, REDIS_PASSWORD, ANOTHER_KEY[16:], JWT[21:])
+ALWAYS = (SECRET_KEY, REDIS_PASSWORD, ENGINE_PASSWORD, ANOTHER_KEY[16:], JWT[21:])
 
 
 @dataclass
@@ -70,6 +71,7 @@ def site(tmp_path: Path, capfd) -> Iterator[Site]:
             environment="production",
             data_dir=tmp_path,
             secret_key=SECRET_KEY,
+            engine_url=f"opensearch://planted-user:{ENGINE_PASSWORD}@127.0.0.1/x",  # for what is said; another one is used
             redis_url=f"redis://planted-user:{REDIS_PASSWORD}@127.0.0.1:{port}/0",
             sentry_dsn=sentry.dsn,
             sentry_traces=0.2,
@@ -92,7 +94,9 @@ class Broken:
     """An engine of which nothing works, and that says what it should not."""
 
     def __getattr__(self, name: str):
-        raise RuntimeError(f"broken, with {ANOTHER_KEY}, {JWT}, {SECRET_KEY}, redis://x:{REDIS_PASSWORD}@y, Cookie: a={WORD}")
+        raise RuntimeError(
+            f"broken, with {ANOTHER_KEY}, {JWT}, {SECRET_KEY}, redis://x:{REDIS_PASSWORD}@y, {ENGINE_PASSWORD}, Cookie: a={WORD}"
+        )
 
 
 HEADERS = """X-Request-ID User-Agent Cookie Referer Idempotency-Key If-Match If-None-Match Origin Accept X-Api-Key Range
@@ -157,7 +161,7 @@ def test_every_route(site, capfd, broken):
     for secret in (*ALWAYS, site.api.key[16:], WORD):
         assert secret not in logged, found(secret, logged)
         assert secret not in reported, found(secret, reported)
-    for secret in (SECRET_KEY, REDIS_PASSWORD, *([ANOTHER_KEY[16:], JWT[21:]] if broken else [])):
+    for secret in (SECRET_KEY, REDIS_PASSWORD, ENGINE_PASSWORD, *([ANOTHER_KEY[16:], JWT[21:]] if broken else [])):
         assert not any(secret.encode() in answer for answer in site.answers)
     for line in logged.splitlines():
         json.loads(line)

@@ -15,7 +15,7 @@ import orjson
 
 from ...exceptions import DeadlineExceeded, EngineError, EngineUnavailable, StorageFull
 from .circuit import Breaker, Budget, Open
-from .nodes import CONNECT, Broken, Late, Node, Nodes, Unsent
+from .nodes import CONNECT, JSON, NDJSON, Broken, Late, Node, Nodes, Unsent
 from .target import Target
 
 log = logging.getLogger("searchapi.opensearch")
@@ -53,7 +53,7 @@ class Cluster:
     """
 
     def __init__(self, target: Target, *, threads: int, timeout: float = TIMEOUT):
-        self._target, self._timeout = target, timeout
+        self._timeout = timeout
         self._nodes = Nodes(target, threads)
         self._breaker = Breaker()
         self._budget = Budget(most=max(10, 2 * threads))
@@ -90,9 +90,8 @@ class Cluster:
             if timeout is not None:
                 raise DeadlineExceeded("The search engine did not answer in time.") from None
             raise EngineUnavailable("The search engine did not answer in time.") from None
-        except (Unsent, Broken) as error:
+        except (Unsent, Broken):
             self._breaker.failed()
-            log.warning("%s does not answer: %s", self._target, error)
             raise EngineUnavailable("The search engine does not answer.") from None
         answer = _decoded(status, raw)
         if status >= 500 and _is_away(status, answer):
@@ -136,17 +135,17 @@ class Cluster:
                 if left <= 0:
                     raise Late("no time is left")
                 status, raw = node.send(method, url, data, kind, min(CONNECT, left / 2 if more else left), left)
-            except Unsent:
-                self._nodes.failed(node)
+            except Unsent as error:
+                self._nodes.failed(node, error)
                 if not more:
                     raise
-            except Broken:
-                self._nodes.failed(node)
+            except Broken as error:
+                self._nodes.failed(node, error)
                 tries += 1
                 if not (again and self._may_retry(tries, deadline, 0 if more else PAUSE)):
                     raise
-            except Late:
-                self._nodes.slow(node)
+            except Late as error:
+                self._nodes.slow(node, error)
                 raise
             else:
                 self._nodes.answered(node)
@@ -166,10 +165,10 @@ class Cluster:
 def encoded(body: Any) -> tuple[bytes | None, str]:
     """(bytes, content type) of what is sent."""
     if body is None or isinstance(body, bytes):
-        return body, "application/json"
+        return body, JSON
     if isinstance(body, list):
-        return b"\n".join(map(orjson.dumps, body)) + b"\n", "application/x-ndjson"
-    return orjson.dumps(body), "application/json"
+        return b"\n".join(map(orjson.dumps, body)) + b"\n", NDJSON
+    return orjson.dumps(body), JSON
 
 
 def error_of(status: int, answer: Any) -> Exception:

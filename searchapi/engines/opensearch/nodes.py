@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import itertools
+import logging
+import re
 import ssl
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from time import monotonic
 
 from opensearchpy import Urllib3HttpConnection
 from urllib3 import Timeout
-from urllib3.exceptions import ConnectTimeoutError, EmptyPoolError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
+from urllib3.exceptions import ConnectTimeoutError, EmptyPoolError, HTTPError, NewConnectionError, ReadTimeoutError
 from urllib3.util.retry import Retry
 
 from ...exceptions import EngineUnavailable, Invalid
 from .target import Target
 
+log = logging.getLogger("searchapi.opensearch")
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
 CONNECT = 1.0  # seconds
 LOOK = 0.5  # seconds that a node which was left out has to say that it is back
 FIRST_OUT, LONGEST_OUT = 0.1, 10.0  # seconds
 SLOW_AFTER = 2  # requests, one behind the other, that a node did not answer in time
+
+
+_NO_RETRY = Retry(False)  # nor is a redirect followed
 
 
 class Unsent(Exception):
@@ -39,10 +48,10 @@ class Node(Urllib3HttpConnection):
     its errors and its log lines, one or two with a traceback for each request that fails, are replaced by ours."""
 
     def __init__(self, target: Target, host: str, port: int, size: int, context: ssl.SSLContext | None):
-        self._size = size
-        login = (target.user, target.password) if target.user is not None else None
+        self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        headers = {"authorization": target.authorization} if target.authorization else None  # its own would be Latin-1
         super().__init__(
-            host, port, http_auth=login, use_ssl=context is not None, ssl_context=context, pool_maxsize=size, timeout=None
+            host, port, headers=headers, use_ssl=context is not None, ssl_context=context, pool_maxsize=size, timeout=None
         )
         self.out_until = 0.0  # while it is left out, by monotonic()
         self.failures = self.late = 0  # one behind the other
@@ -57,23 +66,23 @@ class Node(Urllib3HttpConnection):
         timeout = Timeout(connect=connect, read=within)
         try:
             response = self.pool.urlopen(
-                method, url, body, retries=Retry(False), headers=headers, timeout=timeout, pool_timeout=connect, redirect=False
+                method, url, body, retries=_NO_RETRY, headers=headers, timeout=timeout, pool_timeout=connect
             )
             return response.status, response.data
         except EmptyPoolError:  # more threads than were said
             raise EngineUnavailable("All connections to the search engine are in use.") from None
         except (NewConnectionError, ConnectTimeoutError) as error:
-            raise Unsent(_reason(error)) from None
+            raise Unsent(f"{self.name}: {_reason(error)}") from None
         except ReadTimeoutError:
-            raise Late(f"no answer within {within:.1f} s") from None
-        except SSLError as error:
-            raise Broken(f"TLS: {_reason(error)}") from None
+            raise Late(f"{self.name}: no answer within {within:.1f} s") from None
         except (HTTPError, OSError) as error:
-            raise Broken(_reason(error)) from None
+            raise Broken(f"{self.name}: {_reason(error)}") from None
 
 
 def _reason(error: Exception) -> str:
-    return str(error).rpartition("object at ")[2].partition(">: ")[2] or str(error) or type(error).__name__
+    """`Connection refused`, without what urllib3 puts before it."""
+    text = re.sub(r"^Failed to establish a new connection: (\[Errno -?\d+\] )?", "", str(error).rpartition("): ")[2])
+    return text or type(error).__name__
 
 
 class Nodes:
@@ -88,6 +97,9 @@ class Nodes:
 
     def __len__(self) -> int:
         return len(self._nodes)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self._nodes)
 
     def choose(self, tried: Collection[Node] = ()) -> Node:
         """The next in turn of those that are there and were not tried; else the one that may be back soonest."""
@@ -114,29 +126,34 @@ class Nodes:
     def look(self, node: Node, within: float = CONNECT) -> bool:
         """Whether the node answers at all: anything, but not that what stands behind a proxy is away."""
         try:
-            status, _ = node.send("GET", "/", None, "application/json", within, within)
-        except (Unsent, Broken, Late):
-            status = 503
+            status, _ = node.send("GET", "/", None, JSON, within, within)
+        except (Unsent, Broken, Late) as error:
+            self.failed(node, error)
+            return False
         if status in (502, 503, 504):
-            self.failed(node)
+            self.failed(node, f"{node.name}: answers {status}")
             return False
         self.answered(node)
         return True
 
     def answered(self, node: Node) -> None:
         if node.failures or node.late:
+            if node.failures:
+                log.info("OpenSearch is back: %s", node.name)
             node.failures = node.late = 0
             node.out_until = 0.0
 
-    def failed(self, node: Node) -> None:
+    def failed(self, node: Node, why: object) -> None:
         with self._lock:
+            if not node.failures:  # one line, and one when it is back; the requests that fail have theirs
+                log.warning("OpenSearch does not answer: %s", why)
             node.out_until = monotonic() + min(FIRST_OUT * 2**node.failures, LONGEST_OUT)
             node.failures = min(node.failures + 1, 16)
 
-    def slow(self, node: Node) -> None:
+    def slow(self, node: Node, why: object) -> None:
         node.late += 1
         if node.late >= SLOW_AFTER:
-            self.failed(node)
+            self.failed(node, why)
 
     def close(self) -> None:
         for node in self._nodes:

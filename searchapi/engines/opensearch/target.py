@@ -8,12 +8,14 @@ Nothing is opened here, so that settings can be checked where there is no cluste
 
 from __future__ import annotations
 
-import difflib
 import re
+from base64 import b64encode
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
+
+from ...wording import nearest
 
 SCHEMES = ("opensearch", "opensearchs")
 PORT = 9200
@@ -49,11 +51,19 @@ class Target:
             raise ValueError("it holds no spaces; write one in a password as %20")
         if "#" in rest:
             raise ValueError("it holds no #; write one in a password as %23")
-        parts = urlsplit("//" + rest)
-        login, at, hosts = parts.netloc.rpartition("@")
+        rest, _, query = rest.partition("?")
+        authority, _, path = rest.partition("/")  # by hand: urlsplit knows one host, and of brackets only around it
+        login, at, hosts = authority.rpartition("@")
         user, password = _login(login) if at else (None, None)
         tls = scheme == "opensearchs"
-        return cls(_hosts(hosts), _prefix(parts.path), tls, user, password, **_files(parts.query, tls))
+        return cls(_hosts(hosts), _prefix(path), tls, user, password, **_files(query, tls))
+
+    @property
+    def authorization(self) -> str | None:
+        """The value of HTTP's header: Basic, in UTF-8 (RFC 7617)."""
+        if self.user is None:
+            return None
+        return "Basic " + b64encode(f"{self.user}:{self.password}".encode()).decode()
 
     def __str__(self) -> str:
         """For people and logs: without user and password."""
@@ -86,13 +96,14 @@ def _hosts(text: str) -> tuple[tuple[str, int], ...]:
 
 def _host(text: str) -> tuple[str, int]:
     if text.startswith("["):
-        host, bracket, port = text[1:].partition("]")
-        if not bracket or (port and not port.startswith(":")):
-            raise ValueError("an IPv6 address stands in brackets, as [2001:db8::1]:9200")
+        address, bracket, rest = text[1:].partition("]")
         try:
-            return IPv6Address(host).compressed, _port(port[1:]) if port else PORT
-        except ValueError as error:
-            raise error if not host or "port" in str(error) else ValueError("what stands in brackets is an IPv6 address") from None
+            host = IPv6Address(address).compressed
+        except ValueError:
+            host = ""
+        if not (host and bracket and rest[:1] in ("", ":")):
+            raise ValueError("an IPv6 address stands in brackets, as [2001:db8::1]:9200")
+        return host, _port(rest[1:]) if rest else PORT
     if text.count(":") > 1:
         raise ValueError("an IPv6 address stands in brackets, and @, / and : of a password are written %40, %2F and %3A")
     host, colon, port = text.partition(":")
@@ -108,7 +119,7 @@ def _port(text: str) -> int:
 
 
 def _prefix(path: str) -> str:
-    prefix = path.removeprefix("/").removesuffix("/")
+    prefix = path.removesuffix("/")
     if prefix and not _PREFIX.fullmatch(prefix):
         raise ValueError("its prefix is of 1 to 64 lowercase letters, digits, _ and -, and begins with a letter or digit")
     return prefix or PREFIX
@@ -122,10 +133,8 @@ def _files(query: str, tls: bool) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for name, value in members:
         if name not in FILES:
-            near = difflib.get_close_matches(name, FILES, 1, 0.3)
-            raise ValueError(
-                f"after ? it knows ca, cert and key, and not {name!r}" + (f"; did you mean {near[0]}?" if near else "")
-            )
+            near = nearest(name, FILES)
+            raise ValueError(f"after ? it knows ca, cert and key, not {name!r}{f'; did you mean {near}?' if near else ''}")
         if name in files:
             raise ValueError(f"it names {name} once")
         if not value.startswith("/") or "\0" in value:
