@@ -427,9 +427,9 @@ class Match:
     boost_power: float = 1.0
 
 
-CLOSE = (
-    10.0  # the score of words that are near, whatever words they are: how often, and at which distance, engines count differently
-)
+STEM_WEIGHT = 0.8  # of a stem beside the word as it stands, so that the same form ranks first
+TIE_BREAKER = 0.2  # of the other fields' scores, beside the best one's
+CLOSE = 10.0  # the score of words near each other: how often, and how near, engines count differently
 TIER = 1000.0  # above any sum of BM25 scores that the caps on clauses allow; f32 keeps 1e-4 of resolution beside it
 
 

@@ -6,6 +6,8 @@ A second engine joins by an entry in `OPEN`: everything in this folder speaks to
 from __future__ import annotations
 
 import itertools
+import re
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,10 +21,14 @@ import pytest
 from searchapi.engines.base import Engine, SystemStore
 from searchapi.engines.embedded import EmbeddedEngine, SystemDatabase
 from searchapi.engines.embedded.indexer import Indexer
+from searchapi.engines.opensearch.engine import OpenSearchEngine
+from searchapi.engines.opensearch.target import Target
+from searchapi.engines.opensearch.worker import Worker
 from searchapi.model import IndexInfo, IndexSettings, Operation, SearchAnswer, SearchRequest, SuggestAnswer, WriteResult
 from searchapi.query.limits import Limits
 from searchapi.query.params import search_from_args, search_from_json, suggest_from_args
 from searchapi.search import SearchService
+from tests.opensearch import server
 
 from .corpus import LIBRARY, PLAIN, SETTINGS
 
@@ -91,13 +97,31 @@ def _embedded(data_dir: Path) -> Iterator[Harness]:
         assert not indexer.is_alive(), "the indexer did not stop"
 
 
-OPEN = {"embedded": _embedded}
+@contextmanager
+def _opensearch(node: str) -> Iterator[Harness]:
+    prefix, stop = f"t{secrets.token_hex(6)}", threading.Event()
+    target = Target.parse(f"{re.sub('^http', 'opensearch', node)}/{prefix}")
+    engine = OpenSearchEngine(target)
+    worker = threading.Thread(target=Worker(OpenSearchEngine(target)).run, args=(stop,), name="worker")
+    worker.start()
+    try:
+        yield Harness(engine, engine.system)
+    finally:
+        stop.set()
+        worker.join(PATIENCE)
+        engine.close()
+        server.ask(node, f"/{prefix}.*?expand_wildcards=all", "DELETE")
+        assert not worker.is_alive(), "the worker did not stop"
+
+
+OPEN = {"embedded": _embedded, "opensearch": _opensearch}
 
 
 @pytest.fixture(scope="session", params=list(OPEN))
 def harness(request, tmp_path_factory) -> Iterator[Harness]:
     """Each engine in turn, with the two indexes of the corpus in it: `library` and `plain`."""
-    with OPEN[request.param](tmp_path_factory.mktemp("data")) as harness:
+    where = request.getfixturevalue("opensearch_node") if request.param == "opensearch" else tmp_path_factory.mktemp("data")
+    with OPEN[request.param](where) as harness:
         for name, settings, documents in (("library", SETTINGS, LIBRARY), ("plain", IndexSettings(), PLAIN)):
             harness.engine.create_index(name, settings)
             harness.put(name, documents)

@@ -14,13 +14,10 @@ from tantivy import Query as TQuery
 
 from ... import model
 from ...analysis import stem
-from ...model import AllOf, AnyOf, Match, Near, Node, Term
+from ...model import STEM_WEIGHT, TIE_BREAKER, AllOf, AnyOf, Match, Near, Node, Term
 from ..values import KEYWORD_LENGTH
 from .generation import Column, indexed_value
 from .index import Snapshot
-
-STEM_WEIGHT = 0.8  # of a stem beside the word as it stands, so that the same form ranks first
-TIE_BREAKER = 0.2  # of the other fields' scores, beside the best one's
 
 _MUST, _SHOULD, _MUST_NOT = Occur.Must, Occur.Should, Occur.MustNot
 _TYPES = {"integer": FieldType.Integer, "boolean": FieldType.Integer, "date": FieldType.Integer, "float": FieldType.Float}

@@ -8,15 +8,12 @@ from pathlib import Path
 
 from ...exceptions import EngineError, IndexNotFound, SearchAPIError
 from ...model import Task
-from ...query.filters import parse_filter
-from ...query.limits import Limits
+from ..tasks import conclude, delete_where
 from .engine import EmbeddedEngine
 from .system import now
 
 log = logging.getLogger(__name__)
 
-# A task's filter was checked against the server's own limits when the task was made.
-ACCEPTED = Limits(max_filter_length=1_000_000, max_filter_nodes=100_000, max_in_values=1_000_000, max_filter_depth=200)
 POLL = 0.1  # seconds between looks for a task
 
 
@@ -48,26 +45,12 @@ class TaskWorker:
         task = system.claim_task()
         if task is None:
             return False
-        try:
-            detail = {**task.detail, **self._do(task)}
-            system.update_task(task.id, status="succeeded", finished_at=now(), detail=detail)
-        except IndexNotFound:  # its name is not told: who asks may know it by an alias alone
-            system.update_task(task.id, status="failed", finished_at=now(), error="The index was deleted.")
-        except SearchAPIError as error:
-            system.update_task(task.id, status="failed", finished_at=now(), error=error.detail)
-        except Exception:
-            log.exception("task failed", extra={"task": task.id})
-            system.update_task(task.id, status="failed", finished_at=now(), error="An unexpected error; the log has it.")
+        conclude(system, task, self._do, now)
         return True
 
     def _do(self, task: Task) -> dict:
-        engine = self._engine
         if task.kind == "delete_where":
-            info = engine.index(task.index)
-            filter = parse_filter(task.detail["filter"], info, ACCEPTED)
-            done = engine.delete_where(task.index, filter, lambda n: engine.system.update_task(task.id, done=n))
-            engine.system.update_task(task.id, done=done, total=done)
-            return {"deleted": done}
+            return delete_where(self._engine, self._engine.system, task)
         raise SearchAPIError(f"There is no task of the kind {task.kind!r}.")
 
     def _tell(self, task: Task) -> None:

@@ -58,6 +58,12 @@ class Lookout:
             if monotonic() - self._at >= GOOD_FOR:
                 raise self._unavailable()
 
+    def close(self) -> None:
+        """No look begins any more, and one that is under way has ended, or takes long."""
+        with self._turn:
+            self._next = inf
+            self._turn.wait_for(lambda: self._began is None, PATIENCE)
+
     def _patience(self, age: float) -> float:
         return WITHOUT if age >= GOOD_FOR else PATIENCE if self._prompt else 0
 
@@ -75,7 +81,7 @@ class Lookout:
             if failure is None:
                 self._at = began
             else:
-                self._next = ended + EVERY
+                self._next = max(self._next, ended + EVERY)
             self._prompt = failure is None and ended - began < PATIENCE
             self._failure, self._began = failure, None
             self._ended += 1

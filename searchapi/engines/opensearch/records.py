@@ -76,6 +76,10 @@ class Records:
         self._meanwhile: list[Seen] | None = None  # what is written by us while all are being read
         self.version = 0
 
+    def close(self) -> None:
+        """Before the cluster is."""
+        self._lookout.close()
+
     # ------------------------------------------------------------------------------------------------------- reading
 
     def records(self, kind: str) -> Mapping[str, Record]:

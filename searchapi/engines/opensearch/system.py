@@ -58,7 +58,8 @@ class OpenSearchSystem(Records):
             return self._tidy(name)
 
     def _tidy(self, index: str) -> None:
-        """Mark its aliases as gone too. They are already, for what they pointed at is; what fails here is left."""
+        """Mark its aliases as gone too. They are already, for what they pointed at is: one that is not known here yet is left, and
+        whoever wants the name has it."""
         for alias, known in list(self._kinds.get("alias", {}).items()):
             if known.record["index"] == index:
                 try:

@@ -1,0 +1,330 @@
+"""The OpenSearch engine: the port over a cluster that others may share.
+
+Documents, their index and everything that the API keeps (system.py) are in OpenSearch, so any number of hosts serve the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+from ... import schema
+from ...documents import DEFAULT_LIMITS, DocumentLimits
+from ...exceptions import DocumentNotFound, EngineUnavailable, SearchAPIError
+from ...model import (
+    Document,
+    EngineHealth,
+    Expansion,
+    Filter,
+    IndexInfo,
+    IndexProgress,
+    IndexSettings,
+    IndexStats,
+    Once,
+    Operation,
+    Query,
+    Result,
+    SettingsChange,
+    WriteResult,
+)
+from ..base import Capabilities
+from ..fields import all_fields, fields_under
+from ..once import packed, unpacked
+from .client import Cluster, NotThere
+from .compile import GONE, Compiler
+from .mapping import LAYOUT, index_body, joined, properties
+from .names import Names
+from .registry import ASKED, Concrete, Index, Registry
+from .searching import Reading, Remembered
+from .system import OpenSearchSystem, now
+from .target import Target
+from .writing import Current, Writer
+
+REBUILD = "rebuild"
+DELETE_CHUNK = 1_000  # documents of a delete by filter read and written at once
+SCAN_CHUNK = 500
+PATIENCE = 30.0  # seconds that a write waits for the same one, which another request has begun
+SLOW = 60.0  # seconds for what reads or writes much
+
+
+class OpenSearchEngine:
+    capabilities = Capabilities(engine="opensearch", partial_results=True)
+
+    def __init__(self, target: Target, *, limits: DocumentLimits = DEFAULT_LIMITS, threads: int = 8):
+        self.limits = limits
+        self.cluster = Cluster(target, threads=threads)
+        self.names_of = Names(target.prefix)
+        self.system = OpenSearchSystem(self.cluster, target.prefix)
+        self.registry = Registry(self.system, self.names_of)
+        self.writer = Writer(self.cluster, self.registry, limits)
+        self._remembered: dict[str, Remembered] = {}
+        self._refreshes = Refreshes(self.cluster)
+
+    # ------------------------------------------------------------------------------------------------------- indexes
+
+    def names(self) -> list[str]:
+        return [index.name for index in self.registry.all()]
+
+    def indexes(self) -> list[IndexInfo]:
+        return [index.info for index in self.registry.all()]
+
+    def index(self, name: str) -> IndexInfo:
+        return self.registry.get(name).info
+
+    def create_index(self, name: str, settings: IndexSettings) -> IndexInfo:
+        fields = all_fields(settings, ())
+        index = Index(name, uuid.uuid4().hex, now(), 1, settings, fields, Concrete(1, 0, fields, LAYOUT))
+        self.make(index, index.live)
+        try:
+            self.registry.add(index)
+        except BaseException:
+            self._drop(index)
+            raise
+        self.point(index)
+        return index.info
+
+    def make(self, index: Index, held: Concrete) -> None:
+        """The concrete index, empty."""
+        self.cluster.ask("PUT", f"/{self.registry.concrete(index, held)}", index_body(held.fields.values()), timeout=SLOW)
+
+    def point(self, index: Index) -> None:
+        """The alias, by which people and other programs find what is live."""
+        alias, name = self.names_of.alias(index.name), self.registry.concrete(index)
+        actions: list[dict[str, Any]] = [
+            {"remove": {"index": self.names_of.data(index.uid, "*"), "alias": alias, "must_exist": False}}
+        ]
+        actions.append({"add": {"index": name, "alias": alias}})
+        self.cluster.ask("POST", "/_aliases", {"actions": actions}, again=True, timeout=SLOW)
+
+    def _drop(self, index: Index) -> None:
+        with contextlib.suppress(NotThere):
+            self.cluster.ask("DELETE", f"/{self.names_of.data(index.uid, '*')}", again=True, timeout=SLOW)
+
+    def delete_index(self, name: str) -> None:
+        index = self.registry.remove(name)
+        self._remembered.pop(index.uid, None)
+        self._drop(index)
+
+    def update_settings(self, name: str, settings: IndexSettings, dry_run: bool = False) -> SettingsChange:
+        index = self.registry.fresh(name)
+        documents = self._count(index)
+        changed = schema.differences(index.settings, settings)
+        if not changed:
+            return SettingsChange((), False, documents)
+        rebuild = False
+
+        def change(now: Index) -> Index:
+            nonlocal rebuild
+            fields = fields_under(settings, now.settings, now.fields, self.limits, lambda: self.scan(name))
+            held = joined(now.live.fields, fields)
+            rebuild = held is None or now.rebuilding
+            wanted = replace(now, settings=settings, fields=fields)
+            if held is None or rebuild or dry_run:
+                return replace(wanted, task=ASKED if rebuild else None)
+            new = [field for name, field in held.items() if name not in now.live.fields or now.live.fields[name] != field]
+            if new:
+                path = f"/{self.registry.concrete(now)}/_mapping"
+                self.cluster.ask("PUT", path, {"properties": properties(new)}, again=True)
+            return replace(wanted, live=replace(now.live, fields=held))
+
+        if dry_run:
+            change(index)
+            return SettingsChange(changed, rebuild, documents)
+        self.registry.change(name, change)
+        return SettingsChange(changed, rebuild, documents, self._asked(name) if rebuild else None)
+
+    def rebuild(self, name: str) -> str:
+        self.registry.change(name, lambda index: replace(index, task=ASKED))
+        return self._asked(name)
+
+    def _asked(self, name: str) -> str:
+        return self.system.create_task(REBUILD, name, {}).id
+
+    def stats(self, name: str) -> IndexStats:
+        index, done = self.registry.get(name), self.progress(name)
+        held = self.registry.concrete(index)
+        size = self.cluster.ask("GET", f"/{held}/_stats/store", again=True)["_all"]["total"]["store"]["size_in_bytes"]
+        body = {"size": 0, "query": {"bool": {"must_not": [GONE]}}, "aggs": {"has": {"terms": {"field": "has", "size": 10_000}}}}
+        buckets = self.cluster.ask("POST", f"/{held}/_search", body, again=True)["aggregations"]["has"]["buckets"]
+        counts = {bucket["key"]: bucket["doc_count"] for bucket in buckets}
+        fields = {field: counts.get(field, 0) for field in index.fields}
+        return IndexStats(done.documents, size, done.seq, done.indexed_seq, done.lag, done.lag_seconds, index.rebuilding, fields)
+
+    def progress(self, name: str) -> IndexProgress:
+        """Searches see every write up to this moment: OpenSearch is told to refresh, as it does by itself every half second."""
+        index = self.registry.get(name)
+        seq = self._newest(index)
+        self._refreshes.now(self.registry.concrete(index))
+        return IndexProgress(self._count(index), seq, seq, 0, 0.0)
+
+    def _newest(self, index: Index) -> int:
+        return index.live.base + self.checkpoint(index) + 1
+
+    def checkpoint(self, index: Index, held: Concrete | None = None) -> int:
+        """The `_seq_no` up to which everything is written; -1 for nothing."""
+        name = self.registry.concrete(index, held)
+        shards = self.cluster.ask("GET", f"/{name}/_stats/completion", params={"level": "shards"}, again=True)["indices"][name][
+            "shards"
+        ]
+        copies = (copy for shard in shards.values() for copy in shard)
+        primary = next((copy for copy in copies if copy["routing"]["primary"]), None)
+        if primary is None:
+            raise EngineUnavailable("The search engine is not ready.")
+        return primary["seq_no"]["local_checkpoint"]
+
+    def _count(self, index: Index) -> int:
+        path = f"/{self.registry.concrete(index)}/_count"
+        return self.cluster.ask("POST", path, {"query": {"bool": {"must_not": [GONE]}}}, again=True)["count"]
+
+    # ----------------------------------------------------------------------------------------------------- documents
+
+    def write(self, name: str, operations: Sequence[Operation], once: Once | None = None) -> WriteResult:
+        if once is None:
+            return self._written(name, operations)
+        index, holder = self.registry.get(name), uuid.uuid4().hex
+        own = Once(f"{index.uid}/{once.key}", once.fingerprint)
+        known = self.system.claim(own, holder, PATIENCE)
+        if known is not None:
+            return unpacked(known, operations)
+        try:
+            result = self._written(name, operations)
+        except SearchAPIError:
+            self.system.release(own.key, holder)
+            raise
+        self.system.finish(own.key, holder, packed(result))
+        return result
+
+    def _written(self, name: str, operations: Sequence[Operation]) -> WriteResult:
+        result = self.writer.write(name, operations)
+        return result if result.seq else replace(result, seq=self._newest(self.registry.get(name)))
+
+    def get(self, name: str, id: str) -> Document:
+        path = f"/{self.registry.concrete(self.registry.get(name))}/_doc/{quote(id, safe='')}"
+        found = self.cluster.ask("GET", path, again=True, missing=True)
+        if found is None or not found["found"] or found["_source"].get("gone"):
+            raise DocumentNotFound(id)
+        return _document(found["_source"])
+
+    def scan(self, name: str, after: str | None = None, limit: int | None = None) -> Iterator[Document]:
+        index = self.registry.get(name)
+        held = self.registry.concrete(index)
+        self._refreshes.now(held)
+        left = limit
+        while left is None or left > 0:
+            size = SCAN_CHUNK if left is None else min(left, SCAN_CHUNK)
+            body: dict[str, Any] = {"size": size, "sort": [{"id": "asc"}], "query": {"bool": {"must_not": [GONE]}}}
+            body |= {"track_total_hits": False} | ({"search_after": [after]} if after else {})
+            rows = self.cluster.ask("POST", f"/{held}/_search", body, again=True, timeout=SLOW)["hits"]["hits"]
+            for row in rows:
+                yield _document(row["_source"])
+            if len(rows) < size:
+                return
+            after = rows[-1]["_source"]["id"]
+            left = None if left is None else left - size
+
+    def delete_where(self, name: str, filter: Filter, progress: Callable[[int], None] = lambda done: None) -> int:
+        """Documents written after this began, and those rewritten meanwhile, stay: they came after the delete."""
+        index = self.registry.fresh(name)
+        upto, deleted = self.checkpoint(index), 0
+        held = self.registry.concrete(index)
+        written = {"range": {"_seq_no": {"lte": upto}}}
+        query = {"bool": {"filter": [Compiler(index.live.fields).filter(filter), written], "must_not": [GONE]}}
+        body = {"size": DELETE_CHUNK, "query": query, "seq_no_primary_term": True, "_source": ["version"], "sort": ["_doc"]}
+        while True:
+            self._refreshes.now(held)
+            rows = self.cluster.ask("POST", f"/{held}/_search", body, again=True, timeout=SLOW)["hits"]["hits"]
+            if not rows:
+                return deleted
+            stamp = time.time_ns() // 1000
+            changes = [
+                (row["_id"], Current(None, None, max(row["_source"]["version"] + 1, stamp), row["_seq_no"], row["_primary_term"]))
+                for row in rows
+            ]
+            sent = self.writer.send(index, changes)
+            if sent.moved:
+                index = self.registry.fresh(name)
+                raise EngineUnavailable("The index was rebuilt meanwhile. Try again.", code="index_rebuilding")
+            deleted += len(rows) - len(sent.again)
+            progress(deleted)
+
+    def wait(self, name: str, seq: int, timeout: float) -> bool:
+        index = self.registry.get(name)
+        self._refreshes.now(self.registry.concrete(index), max(timeout, 1.0))
+        self._words(index).clear()
+        return True
+
+    # -------------------------------------------------------------------------------------------------------- search
+
+    @contextlib.contextmanager
+    def reading(self, name: str) -> Iterator[Reading]:
+        index = self.registry.get(name)
+        yield Reading(self.cluster, self.registry.concrete(index), index.searched, self._words(index))
+
+    def _words(self, index: Index) -> Remembered:
+        return self._remembered.setdefault(index.uid, Remembered())
+
+    def search(self, name: str, query: Query) -> Result:
+        with self.reading(name) as reading:
+            return reading.search(query)
+
+    def expand(self, name: str, word: str, fields: Sequence[str], kind: str, distance: int = 1, limit: int = 20) -> list[Expansion]:
+        with self.reading(name) as reading:
+            return reading.expand(word, fields, kind, distance, limit)
+
+    def frequency(self, name: str, word: str, fields: Sequence[str]) -> int:
+        with self.reading(name) as reading:
+            return reading.frequency(word, fields)
+
+    # -------------------------------------------------------------------------------------------------------- health
+
+    def health(self) -> EngineHealth:
+        """Whether every index has its primary shard; how long that took to find out."""
+        started = time.perf_counter()
+        try:
+            found = self.cluster.ask("GET", f"/_cluster/health/{self.names_of.everything}", params={"timeout": "2s"}, again=True)
+        except EngineUnavailable as error:
+            return EngineHealth(False, {"engine": "opensearch"}, error.detail)
+        detail = {
+            "engine": "opensearch",
+            "status": found["status"],
+            "nodes": found["number_of_nodes"],
+            "indexes": len(self.names()),
+            "latency_ms": round((time.perf_counter() - started) * 1000, 3),
+        }
+        ok = found["status"] != "red"
+        return EngineHealth(ok, detail, None if ok else "Part of the indexes is on nodes that are away.")
+
+    def rest(self) -> None:
+        """Connections are kept for whoever comes next."""
+
+    def close(self) -> None:
+        self.cluster.close()
+
+
+class Refreshes:
+    """Refreshing an index on behalf of many who wait: one that began after somebody came is good for them too."""
+
+    def __init__(self, cluster: Cluster):
+        self._cluster = cluster
+        self._locks: dict[str, threading.Lock] = {}
+        self._begun: dict[str, float] = {}  # when the last one that has ended began
+
+    def now(self, index: str, timeout: float = SLOW) -> None:
+        """Returns when searches see what was written before it was called."""
+        came = time.monotonic()
+        with self._locks.setdefault(index, threading.Lock()):
+            if self._begun.get(index, 0.0) > came:
+                return
+            began = time.monotonic()
+            self._cluster.ask("POST", f"/{index}/_refresh", again=True, timeout=timeout)
+            self._begun[index] = began
+
+
+def _document(source: dict[str, Any]) -> Document:
+    return Document(source["id"], source["version"], source["body"].encode())
