@@ -24,7 +24,7 @@ JSON = "application/json"
 NDJSON = "application/x-ndjson"
 CONNECT = 1.0  # seconds
 LOOK = 0.5  # seconds that a node which was left out has to say that it is back
-FIRST_OUT, LONGEST_OUT = 0.1, 10.0  # seconds
+FIRST_OUT, LONGEST_OUT = 0.1, 5.0  # seconds
 SLOW_AFTER = 2  # requests, one behind the other, that a node did not answer in time
 
 
@@ -81,6 +81,7 @@ class Node(Urllib3HttpConnection):
 
 def _reason(error: Exception) -> str:
     """`Connection refused`, without what urllib3 puts before it."""
+    error = next((arg for arg in error.args if isinstance(arg, Exception)), error)
     text = re.sub(r"^Failed to establish a new connection: (\[Errno -?\d+\] )?", "", str(error).rpartition("): ")[2])
     return text or type(error).__name__
 
