@@ -119,6 +119,8 @@ PROGRAMS = (
     "redis-server",
     "openssl",
     "nginx",
+    "java",
+    "mvn",
     "git",
     "python3",
 )  # as if they were there: nothing is installed
