@@ -33,7 +33,7 @@ class Lookout:
     def __init__(self, look: Callable[[], None]):
         self._look = look
         self._at = -inf  # when the last look that succeeded began
-        self._next = -inf  # not again before
+        self._next = -inf  # not again before; inf once it is closed
         self._began: float | None = None  # when the look under way did
         self._ended = 0  # looks
         self._prompt = True  # the last one was
@@ -74,7 +74,8 @@ class Lookout:
         except EngineError as error:
             failure = error
         except Exception as error:  # a mistake of ours; the next look may do better, and nobody waits for ever
-            log.exception("what the cluster keeps for the API could not be read")
+            if self._next != inf:
+                log.exception("what the cluster keeps for the API could not be read")
             failure = error
         with self._turn:
             ended = monotonic()

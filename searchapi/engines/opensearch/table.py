@@ -84,8 +84,8 @@ class Table:
         return [result for item in answer["items"] for result in item.values()]
 
     def search(self, body: Mapping[str, Any], *, timeout: float | None = None) -> list[dict[str, Any]]:
-        """Hits, each with its stamp: of the primary shard, for another may be a moment behind."""
-        params = {"preference": "_primary"}
+        """Hits, each with its stamp: of the primary shard while it can be reached, for another may be a moment behind."""
+        params = {"preference": "_primary_first"}
         body = {"seq_no_primary_term": True, "track_total_hits": False} | body
         return self._ask("POST", "_search", body, params=params, timeout=timeout)["hits"]["hits"]
 
