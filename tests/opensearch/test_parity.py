@@ -134,7 +134,7 @@ def test_parameters(sides, parameters):
     assert all(hit.highlights == marked.get(hit.id, hit.highlights) for hit in ours.hits)
 
 
-@pytest.mark.parametrize("q", ["re", "pars", "json dec", "exeption", "collectons", "a", "os.pa", "multiprocesing", "nultiprocesing"])
+@pytest.mark.parametrize("q", ["re", "pars", "json dec", "exeption", "collectons", "a", "os.pa", "nultiprocesing"])
 def test_suggestions(sides, q):
     embedded, other = sides
     assert orjson.dumps(embedded.suggest(q)) == orjson.dumps(other.suggest(q))
