@@ -79,9 +79,9 @@ def _of_node(name: str, status: int, said: dict[str, Any], clusters: set[str]) -
 
 def keys_check(settings: Settings) -> list[Check]:
     """Nothing where no data was kept yet: none is made."""
-    if not is_there(settings):
-        return []
     try:
+        if not is_there(settings):
+            return []
         engine, system = open_engine(settings)
     except SearchAPIError as error:
         return [Check("keys", "warning", f"cannot be read: {one_line(error)}")]

@@ -132,6 +132,20 @@ def test_check_asks_redis(cli, tmp_path):
     assert odd.returncode == 1 and verdict(odd.stdout, "Redis") == "error" and "hunter2" not in odd.stdout + odd.stderr
 
 
+def test_check_asks_opensearch(cli, opensearch_url):
+    """Each host of ENGINE_URL; nothing is made there, and no password is shown. Where no host answers, it may serve yet."""
+    away, there = free_port(), opensearch_url.partition("://")[2]
+    done = cli("check", ENGINE_URL=f"opensearch://u:hunter2@127.0.0.1:{away},{there}")
+    told = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line.split()[1] == "OpenSearch"]
+    assert done.returncode == 0 and [level for level, _ in told] == ["warning", "ok"] and f"127.0.0.1:{away}" in told[0][1]
+    assert verdict(done.stdout, "keys") is None  # as nothing was ever kept there
+    gone = cli("check", ENGINE_URL=f"opensearch://u:hunter2@127.0.0.1:{away}/x")
+    assert gone.returncode == 0 and verdict(gone.stdout, "OpenSearch") == verdict(gone.stdout, "keys") == "warning"
+    assert "hunter2" not in done.stdout + done.stderr + gone.stdout + gone.stderr
+    odd = cli("check", ENGINE_URL=f"opensearchs://127.0.0.1:{away}/x?ca=/absent.pem")
+    assert odd.returncode == 1 and verdict(odd.stdout, "OpenSearch") == "error" and "/absent.pem" in odd.stdout
+
+
 def test_check_of_keys(cli, data_dir):
     """None are made, and no folder for them; none in a folder is a warning."""
     shutil.rmtree(data_dir, ignore_errors=True)
