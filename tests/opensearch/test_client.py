@@ -159,6 +159,31 @@ def test_a_slow_answer(proxies, index):
         assert cluster.ask("GET", f"{index}/_doc/1", timeout=10)
 
 
+def test_a_long_answer_that_comes_slowly(proxies, index, target):
+    """The time is for all of it; and the connection's place is free again."""
+    (proxy,) = proxies(1)
+    with cluster_of(target) as cluster:
+        cluster.ask("PUT", f"{index}/_doc/long", {"text": "x " * 500_000})
+    with through([proxy], threads=1) as cluster:
+        assert len(cluster.ask("GET", f"{index}/_doc/long")["_source"]["text"]) == 1_000_000
+        proxy.delay = 0.2  # of each part
+        for _ in range(3):
+            started = time.monotonic()
+            with pytest.raises(DeadlineExceeded):
+                cluster.ask("GET", f"{index}/_doc/long", timeout=0.5)
+            assert time.monotonic() - started < 2
+        proxy.delay = 0.0
+        assert len(cluster.ask("GET", f"{index}/_doc/long")["_source"]["text"]) == 1_000_000
+
+
+def test_after_it_is_closed(target):
+    """Who comes late is told."""
+    with cluster_of(target) as cluster:
+        assert cluster.ask("GET", "/")
+    with pytest.raises(EngineUnavailable, match="closed"):
+        cluster.ask("GET", "/")
+
+
 def test_slow_questions_do_not_open_the_circuit(proxies, index):
     """While the node says that it is there, others are asked as before."""
     (proxy,) = proxies(1)

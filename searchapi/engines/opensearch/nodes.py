@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from time import monotonic
 
 from opensearchpy import Urllib3HttpConnection
-from urllib3 import Timeout
+from urllib3 import BaseHTTPResponse, Timeout
 from urllib3.exceptions import ConnectTimeoutError, EmptyPoolError, HTTPError, NewConnectionError, ReadTimeoutError
 from urllib3.util.retry import Retry
 
@@ -23,6 +23,7 @@ log = logging.getLogger("searchapi.opensearch")
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 CONNECT = 1.0  # seconds
+PART = 65536  # bytes
 LOOK = 0.5  # seconds that a node which was left out has to say that it is back
 FIRST_OUT, LONGEST_OUT = 0.1, 5.0  # seconds
 SLOW_AFTER = 2  # requests, one behind the other, that a node did not answer in time
@@ -62,13 +63,15 @@ class Node(Urllib3HttpConnection):
 
     def send(self, method: str, url: str, body: bytes | None, kind: str, connect: float, within: float) -> tuple[int, bytes]:
         """(status, body). Raises Unsent, Broken and Late. connect, within: seconds, for the connection and for the answer."""
+        pool = self.pool
+        if pool is None:
+            raise EngineUnavailable("The connection to the search engine is closed.")
+        ends = monotonic() + within
+        options = {"timeout": Timeout(connect=connect, read=within), "pool_timeout": connect, "retries": _NO_RETRY}
         headers = self.headers | {"content-type": kind}
-        timeout = Timeout(connect=connect, read=within)
         try:
-            response = self.pool.urlopen(
-                method, url, body, retries=_NO_RETRY, headers=headers, timeout=timeout, pool_timeout=connect
-            )
-            return response.status, response.data
+            response = pool.urlopen(method, url, body, headers, preload_content=False, **options)
+            return response.status, _body(response, ends)
         except EmptyPoolError:  # more threads than were said
             raise EngineUnavailable("All connections to the search engine are in use.") from None
         except (NewConnectionError, ConnectTimeoutError) as error:
@@ -77,6 +80,21 @@ class Node(Urllib3HttpConnection):
             raise Late(f"{self.name}: no answer within {within:.1f} s") from None
         except (HTTPError, OSError) as error:
             raise Broken(f"{self.name}: {_reason(error)}") from None
+
+
+def _body(response: BaseHTTPResponse, ends: float) -> bytes:
+    """A long one part by part: the timeout of a socket is for each of them, and a slow network has many."""
+    left = response.length_remaining
+    if left is not None and left <= PART:
+        return response.data
+    parts = []
+    while part := response.read1(PART):
+        parts.append(part)
+        if monotonic() > ends:
+            response.close()
+            response.release_conn()  # closed as it is, its place in the pool is free
+            raise ReadTimeoutError(None, None, "its end did not come")
+    return b"".join(parts)
 
 
 def _reason(error: Exception) -> str:
