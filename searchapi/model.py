@@ -299,11 +299,15 @@ class Sort:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """limit and offset in hits; `after` the sort values of the last hit seen, from a cursor (None: from the start)."""
+    """limit and offset in hits; `after` the sort values of the last hit seen, from a cursor (None: from the start).
+
+    walk: all pages are cut from one moment of the index, by a cursor in any order; only where the engine can
+    (`Capabilities.relevance_cursor`), and asked for only in order of relevance. `after` is then (moment, score, id)."""
 
     limit: int = 20
     offset: int = 0
     after: tuple[Any, ...] | None = None
+    walk: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -451,7 +455,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """body: JSON bytes from the same snapshot that matched. sort_values: what a cursor carries, where sorted by fields."""
+    """body: JSON bytes from the same snapshot that matched. sort_values: what a cursor carries, where there can be one."""
 
     id: str
     body: bytes

@@ -126,7 +126,7 @@ class _Search:
         total = 0
         if request.plan is None:
             result = self._run(exact, FEW)
-            if result.total >= FEW:
+            if result.total >= FEW or result.partial:
                 return EXACT, exact, result
             total = result.total
         return self._beyond_exact(read, exact, total)
@@ -140,13 +140,13 @@ class _Search:
         if request.plan == CORRECTED or (self.corrections and request.plan is None):
             plan, match = CORRECTED, read.corrected(self.corrections, request.match == "any")
             result = self._run(match, FEW if may_relax else 0)
-            if result.total >= FEW or not may_relax:
+            if result.total >= FEW or not may_relax or result.partial:
                 return plan, match, result
             total = result.total
         if may_relax and not (request.sort and total):
             relaxed, corrections = self._relaxed(read)
             result = self._run(relaxed, 0 if request.plan == RELAXED else total + 1)
-            if result.total > total or request.plan == RELAXED:
+            if result.total > total or request.plan == RELAXED or result.partial:
                 self.corrections = corrections
                 return RELAXED, relaxed, result
         return plan, match, self._run(match)
@@ -176,7 +176,7 @@ class _Search:
 
     def _run(self, match: Match | None, enough: int = 0) -> Result:
         page = self.request.page
-        if self._by_fields:  # one more tells whether there is a next page
+        if self._has_cursor:  # one more tells whether there is a next page
             page = replace(page, limit=page.limit + 1 if page.limit else 0)
         asked = self.request
         query = Query(match, asked.filter, asked.facets, asked.sort, page, self.deadline, asked.explain, enough)
@@ -203,9 +203,9 @@ class _Search:
     # --------------------------------------------------------------------------------------------------- the answer
 
     @property
-    def _by_fields(self) -> bool:
-        """Whether the order is one that a cursor can go on in: sort fields, or ids where nothing ranks."""
-        return bool(self.request.sort) or not self.request.text.wanted
+    def _has_cursor(self) -> bool:
+        """Whether a cursor can go on: by sort fields, by ids where nothing ranks, or because one was asked for."""
+        return bool(self.request.sort) or not self.request.text.wanted or self.request.page.walk
 
     def _hit(self, hit: Hit, match: Match | None) -> AnsweredHit:
         request, body, highlights = self.request, hit.body, None
@@ -229,7 +229,7 @@ class _Search:
         return following if more and following + page.limit <= self.limits.max_page else None
 
     def _cursor(self, result: Result, hits: tuple[Hit, ...], plan: str) -> str | None:
-        if not self._by_fields or not hits or len(result.hits) <= len(hits):
+        if not self._has_cursor or not hits or len(result.hits) <= len(hits):
             return None
         return cursor.encode(hits[-1].sort_values, self.request, self.info, plan)
 

@@ -1,6 +1,7 @@
 """Cursors: where a page ended, as opaque text. base64url(checksum + JSON [fingerprint, plan, values]).
 
-values:      the sort values of the last hit, ending with its id.
+values:      the sort values of the last hit, ending with its id; in relevance order the engine's name of the moment that all pages
+             are cut from, the score, and the id.
 plan:        the decision of the first page (see search.py), so that every page is cut from the same query.
 fingerprint: of the index, q, filter, sort, match and typo, so that a cursor cannot go on with another search.
 
@@ -21,6 +22,7 @@ from ..exceptions import Invalid
 from ..model import IndexInfo, SearchRequest
 from .fields import INTEGERS
 
+START = "*"  # instead of a cursor: the first page of a walk in any order that the engine has cursors for
 MAX_LENGTH = 200_000  # characters: five keywords as long as they may be, in base64
 _CHECKSUM = 4  # bytes
 _ALPHABET = re.compile(r"[A-Za-z0-9_-]+")
@@ -83,8 +85,12 @@ def _fit(values: list, request: SearchRequest, info: IndexInfo) -> bool:
     if not all(v is None or isinstance(v, str | float) or (isinstance(v, int) and v in INTEGERS) for v in others):
         return False
     if not request.sort:
-        return len(others) == 0 or (bool(request.text.wanted) and len(others) <= 4)
+        return len(others) == 0 or (bool(request.text.wanted) and _is_moment(others))
     if len(others) != len(request.sort):
         return False
     types = [_TYPES[info.fields[sort.field].type] if sort.field in info.fields else () for sort in request.sort]
     return all(v is None or type(v) in allowed for v, allowed in zip(others, types, strict=True))
+
+
+def _is_moment(values: list) -> bool:
+    return len(values) == 2 and isinstance(values[0], str) and isinstance(values[1], int | float)

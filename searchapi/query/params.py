@@ -143,8 +143,11 @@ def _refuse_cursor(reader: Reader, request: SearchRequest, capabilities: Capabil
 
 
 def _after(token: str, request: SearchRequest, info: IndexInfo) -> SearchRequest:
+    walk = bool(request.text.wanted) and not request.sort
+    if token == cursor.START:
+        return replace(request, page=replace(request.page, walk=walk))
     values, plan = cursor.decode(token, request, info)
-    return replace(request, page=replace(request.page, after=values), plan=plan)
+    return replace(request, page=replace(request.page, after=values, walk=walk), plan=plan)
 
 
 def _fields(reader: Reader, info: IndexInfo) -> tuple[str, ...] | None:

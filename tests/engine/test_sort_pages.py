@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from searchapi.exceptions import DeadlineExceeded, Invalid
-from searchapi.model import Field, Query, Sort
+from searchapi.model import Field, Operation, Query, Sort
+from searchapi.query import cursor
 
 from .. import naive
 from .conftest import ids
@@ -124,8 +125,9 @@ def test_no_cursor_where_there_is_no_more(ask):
 
 def test_relevance_has_a_cursor_only_where_the_engine_can(ask, engine):
     """In order of relevance a cursor is a capability; where it is missing, none is given and none is taken."""
-    answer = ask(q="river ", limit="5")
-    assert (answer.cursor is not None) == engine.capabilities.relevance_cursor
+    assert ask(q="river ", limit="5").cursor is None, "it is asked for, as it costs the engine something"
+    if engine.capabilities.relevance_cursor:
+        assert ask(q="river ", limit="5", cursor="*").cursor is not None
     if not engine.capabilities.relevance_cursor:
         with pytest.raises(Invalid) as caught:
             ask(q="river ", cursor=ask(sort="year", limit="1").cursor)
@@ -288,3 +290,42 @@ def test_parameters_and_json_agree(ask, harness):
         },
     )
     assert (ids(body), body.total, body.facets, body.cursor) == (ids(text), text.total, text.facets, text.cursor)
+
+
+# ------------------------------------------------------------------------------------------------ in relevance order
+
+
+def test_a_walk_in_relevance_order(harness):
+    """All pages are cut from one moment: nothing is skipped or repeated, whatever is written meanwhile."""
+    name = harness.new_index()
+    harness.put(name, [{"id": f"d{n:03}", "text": "violet " * (1 + n % 7) + "garden " * (n % 5)} for n in range(120)])
+    if not harness.engine.capabilities.relevance_cursor:
+        with pytest.raises(Invalid) as refused:
+            harness.ask(name, q="violet garden", cursor="*")
+        assert refused.value.errors[0].code == "unsupported_cursor"
+        return
+    expected = ids(harness.ask(name, q="violet garden", match="any", limit="200"))
+    answer = harness.ask(name, q="violet garden", match="any", limit="17", cursor="*")
+    found = ids(answer)
+    while answer.cursor is not None:
+        harness.put(name, [{"id": f"new-{len(found)}", "text": "violet garden " * 9}])
+        harness.write(name, Operation("delete", expected[-1 - len(found) // 17]))
+        answer = harness.ask(name, q="violet garden", match="any", limit="17", cursor=answer.cursor)
+        found += ids(answer)
+    assert found == expected and answer.total == 120
+
+
+def test_a_walk_is_of_its_index(harness):
+    """A cursor of one index opens no other, also where somebody has made it fit."""
+    if not harness.engine.capabilities.relevance_cursor:
+        pytest.skip("this engine has no such cursor")
+    names = [harness.new_index(), harness.new_index()]
+    for name in names:
+        harness.put(name, [{"id": str(n), "text": "violet"} for n in range(30)])
+    first = harness.ask(names[0], q="violet", limit="5", cursor="*")
+    _, request = harness.request(names[0], q="violet", cursor=first.cursor)
+    other, forged = harness.request(names[1], q="violet")
+    made = cursor.encode(request.page.after, forged, other, request.plan)
+    with pytest.raises(Invalid) as refused:
+        harness.ask(names[1], q="violet", cursor=made)
+    assert refused.value.errors[0].code == "invalid_cursor"

@@ -39,7 +39,7 @@ def forged(*payload) -> str:
         (SORTED, VALUES, "relaxed"),
         (SORTED, (None, None, "ü/?&"), None),
         (replace(SORTED, sort=(Sort("price"), Sort("deprecated"), Sort("published"))), (1.5, True, -1, "x"), None),
-        (RELEVANCE, (3.25, "id-1"), "p"),
+        (RELEVANCE, ("a moment", 3.25, "id-1"), "p"),
     ],
 )
 def test_round_trip(request_, values, plan):

@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +21,7 @@ from ...model import (
     Document,
     EngineHealth,
     Expansion,
+    Field,
     Filter,
     IndexInfo,
     IndexProgress,
@@ -34,7 +35,8 @@ from ...model import (
     WriteResult,
 )
 from ..base import Capabilities
-from ..fields import all_fields, fields_under
+from ..changes import Changes
+from ..fields import fields_under, restored
 from ..once import packed, unpacked
 from .client import Cluster, NotThere
 from .compile import GONE, Compiler
@@ -54,7 +56,7 @@ SLOW = 60.0  # seconds for what reads or writes much
 
 
 class OpenSearchEngine:
-    capabilities = Capabilities(engine="opensearch", partial_results=True)
+    capabilities = Capabilities(engine="opensearch", relevance_cursor=True, partial_results=True)
 
     def __init__(self, target: Target, *, limits: DocumentLimits = DEFAULT_LIMITS, threads: int = 8):
         self.limits = limits
@@ -77,8 +79,8 @@ class OpenSearchEngine:
     def index(self, name: str) -> IndexInfo:
         return self.registry.get(name).info
 
-    def create_index(self, name: str, settings: IndexSettings) -> IndexInfo:
-        fields = all_fields(settings, ())
+    def create_index(self, name: str, settings: IndexSettings, fields: Iterable[Field] = ()) -> IndexInfo:
+        fields = restored(settings, fields)
         index = Index(name, uuid.uuid4().hex, now(), 1, settings, fields, Concrete(1, 0, fields, LAYOUT))
         self.make(index, index.live)
         try:
@@ -228,6 +230,9 @@ class OpenSearchEngine:
             after = rows[-1]["_source"]["id"]
             left = None if left is None else left - size
 
+    def changes(self, name: str, after: str | None, limit: int = 1000) -> Changes:
+        return changes.changes(self, name, after, limit)
+
     def delete_where(self, name: str, filter: Filter, progress: Callable[[int], None] = lambda done: None) -> int:
         """Documents written after this began, and those rewritten meanwhile, stay: they came after the delete."""
         index = self.registry.fresh(name)
@@ -264,7 +269,8 @@ class OpenSearchEngine:
     @contextlib.contextmanager
     def reading(self, name: str) -> Iterator[Reading]:
         index = self.registry.get(name)
-        yield Reading(self.cluster, self.registry.concrete(index), index.searched, self._words(index))
+        names = self.names_of.data(index.uid, "")
+        yield Reading(self.cluster, self.registry.concrete(index), index.searched, self._words(index), names)
 
     def _words(self, index: Index) -> Remembered:
         return self._remembered.setdefault(index.uid, Remembered())

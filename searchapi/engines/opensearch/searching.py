@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ... import model
-from ...exceptions import DeadlineExceeded
+from ...exceptions import DeadlineExceeded, IndexNotFound
 from ...model import Expansion, Field, Hit, Query, Result
 from . import facets, mapping
-from .client import Cluster
+from .client import Cluster, NotThere
 from .compile import GONE, Compiler
 from .distance import distance as typos_between
 from .distance import other_first_letter, quoted
+from .moments import KEPT, Moments, expired
 
 GRACE = 0.5  # seconds that an answer may come after the deadline that OpenSearch was told
 CANDIDATES = 100  # words a typo is compared with
@@ -43,21 +44,25 @@ class Remembered:
 
 
 class Reading:
-    """fields: those that the concrete index holds."""
+    """fields: those that the concrete index holds. own: how the names of all concrete indexes of this index begin."""
 
-    def __init__(self, cluster: Cluster, index: str, fields: dict[str, Field], remembered: Remembered):
+    def __init__(self, cluster: Cluster, index: str, fields: dict[str, Field], remembered: Remembered, own: str):
         self.cluster, self.index, self.fields, self.remembered = cluster, index, fields, remembered
+        self._moments = Moments(cluster, index, own)
 
     # -------------------------------------------------------------------------------------------------------- search
 
     def search(self, query: Query) -> Result:
         compiler = Compiler(self.fields)
-        answer = self._ask(_body(query, compiler), query.deadline)
+        moment = self._moments.of(query.page) if query.page.walk else None
+        answer = self._ask(_body(query, compiler, moment), query.deadline)
         total = answer["hits"]["total"]["value"]
         partial = bool(answer["timed_out"])
         if total < query.enough and not partial:
             return Result((), total)
-        hits = tuple(_hit(row, query, self.fields) for row in answer["hits"]["hits"])
+        hits = tuple(_hit(row, query, self.fields, moment) for row in answer["hits"]["hits"])
+        if moment is not None and len(hits) < query.page.limit:  # one more than a page: it was the last
+            self._moments.forget(moment)
         counted = facets.results(query, compiler, answer["aggregations"]) if query.facets else {}
         return Result(hits, total, total_exact=not partial, facets=counted, partial=partial)
 
@@ -69,7 +74,13 @@ class Reading:
                 raise DeadlineExceeded("The search did not finish within its timeout_ms.")
             body["timeout"] = f"{max(1, int(left * 1000))}ms"
             timeout = left + GRACE
-        return self.cluster.ask("POST", f"/{self.index}/_search", body, again=True, timeout=timeout)
+        path = "/_search" if "pit" in body else f"/{self.index}/_search"
+        try:
+            return self.cluster.ask("POST", path, body, again=True, timeout=timeout)
+        except NotThere:
+            if "pit" not in body:
+                raise IndexNotFound(self.index) from None
+            raise expired() from None
 
     # --------------------------------------------------------------------------------------------------------- words
 
@@ -171,7 +182,7 @@ def _living(any_of: Any) -> dict[str, Any]:
 # --------------------------------------------------------------------------------------------------------- one search
 
 
-def _body(query: Query, compiler: Compiler) -> dict[str, Any]:
+def _body(query: Query, compiler: Compiler, moment: str | None) -> dict[str, Any]:
     page = query.page
     body: dict[str, Any] = {
         "query": compiler.query(query.match, None if facets.apart(query) else query.filter),
@@ -185,8 +196,10 @@ def _body(query: Query, compiler: Compiler) -> dict[str, Any]:
         body["aggs"] = facets.requests(query, compiler)
         if facets.apart(query) and query.filter is not None:
             body["post_filter"] = compiler.filter(query.filter)
+    if moment is not None:
+        body["pit"] = {"id": moment, "keep_alive": KEPT}
     if page.after is not None:
-        body["search_after"] = _after(query, compiler.fields)
+        body["search_after"] = list(page.after[1:]) if page.walk else _after(query, compiler.fields)
     if query.explain:
         body["explain"] = True
     return body
@@ -229,9 +242,12 @@ def _kind(field: Field) -> str:
     return "keyword" if field.type in ("text", "keyword") else "double" if field.type == "float" else "long"
 
 
-def _hit(row: dict[str, Any], query: Query, fields: dict[str, Field]) -> Hit:
+def _hit(row: dict[str, Any], query: Query, fields: dict[str, Field], moment: str | None) -> Hit:
     by_relevance = _by_relevance(query)
-    values = None if by_relevance else _values(row["sort"], query, fields)
+    if moment is not None:
+        values: tuple[Any, ...] | None = (moment, row["_score"], row["_id"])
+    else:
+        values = None if by_relevance else _values(row["sort"], query, fields)
     body = row["_source"]["body"].encode()
     return Hit(row["_id"], body, row["_score"] if by_relevance else None, values, row.get("_explanation"))
 
