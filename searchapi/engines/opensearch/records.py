@@ -105,7 +105,8 @@ class Records:
     # ------------------------------------------------------------------------------------------------------- writing
 
     def put(self, kind: str, id: str, record: Mapping[str, Any], *, expect: tuple[int, int] | None) -> Stamp:
-        """expect: the state that it replaces; None where it is new. Raises Conflict where that is no longer so."""
+        """expect: the state that it replaces; None where it is new. Raises Conflict where that is no longer so; something new may
+        be there only if it is the very same, sent a second time because the first answer was lost."""
         id, source = _id(kind, id), source_of(kind, record)
         stamp = self._create(id, source) if expect is None else self._table.replace(id, source, expect)
         self._own(seen_of(id, source, stamp))
@@ -113,12 +114,17 @@ class Records:
 
     def _create(self, id: str, source: dict[str, Any]) -> Stamp:
         try:
-            return self._table.create(id, source)
+            return self._table.create(id, source, again=True)
         except Conflict:
             found = self._get(id)
-            if found is None or not self._free(found):
+            if found is None:
                 raise
-        return self._table.replace(id, source, (found.order[1], found.order[0]))
+            stamp = Stamp(found.order[1], found.order[0])
+            if found == seen_of(id, source, stamp):
+                return stamp
+            if not self._free(found):
+                raise
+        return self._table.replace(id, source, stamp)
 
     def _free(self, found: Seen) -> bool:
         """Whether what is there may be overwritten by something new."""
