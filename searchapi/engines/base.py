@@ -7,7 +7,8 @@ checked inside its write transaction, by `documents.py`, because another process
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -16,6 +17,7 @@ from ..model import (
     Document,
     EngineHealth,
     Expansion,
+    Field,
     Filter,
     IndexInfo,
     IndexProgress,
@@ -30,6 +32,7 @@ from ..model import (
     Task,
     WriteResult,
 )
+from .changes import Changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,9 @@ class Engine(Protocol):
 
     def indexes(self) -> list[IndexInfo]: ...
     def index(self, name: str) -> IndexInfo: ...
-    def create_index(self, name: str, settings: IndexSettings) -> IndexInfo:
-        """Raises IndexExists."""
+    def create_index(self, name: str, settings: IndexSettings, fields: Iterable[Field] = ()) -> IndexInfo:
+        """fields: those that its documents are known to bring, as inferred elsewhere (migration and restore only).
+        Raises IndexExists."""
 
     def delete_index(self, name: str) -> None: ...
     def update_settings(self, name: str, settings: IndexSettings, dry_run: bool = False) -> SettingsChange:
@@ -98,6 +102,10 @@ class Engine(Protocol):
 
     def scan(self, name: str, after: str | None = None, limit: int | None = None) -> Iterator[Document]:
         """Documents in the order of their ids (by code point), those after `after`."""
+
+    def changes(self, name: str, after: str | None, limit: int = 1000) -> Changes:
+        """What was written after a position, deletes too; None: nothing, only the position of now. Who follows asks every few
+        minutes (changes.ASKED_OFTEN). Raises PositionLost."""
 
     def delete_where(self, name: str, filter: Filter, progress=lambda done: None) -> int:
         """Wait for the seq that is current now, then delete what matches then and still matches. Returns how many."""
@@ -168,3 +176,11 @@ class SystemStore(Protocol):
 
     def prune_claims(self, before_ms: int) -> int:
         """Forget what was claimed before then (milliseconds since 1970), a bounded number at a time. Returns how many."""
+
+
+class Worker(Protocol):
+    """What is done beside the requests, in a process of its own: indexing, tasks, and taking away what is no longer needed. Any
+    number may run."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set."""

@@ -21,6 +21,13 @@ def all_fields(settings: IndexSettings, inferred: Iterable[Field]) -> dict[str, 
     return {name: resolved(f, settings) for name, f in fields.items()}
 
 
+def restored(settings: IndexSettings, known: Iterable[Field]) -> dict[str, Field]:
+    """The fields of an index that is filled with the documents of another, of which these fields are known."""
+    known = {field.name: field for field in known}
+    fields = all_fields(settings, (f for f in known.values() if f.inferred and f.name not in settings.fields))
+    return {name: replace(f, array=f.array or (name in known and known[name].array)) for name, f in fields.items()}
+
+
 def resolved(field: Field, settings: IndexSettings) -> Field:
     return replace(field, language=field.language or settings.language) if field.type == "text" else field
 

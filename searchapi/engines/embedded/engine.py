@@ -11,7 +11,7 @@ import logging
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tantivy import Query as TQuery
@@ -22,6 +22,7 @@ from ...model import (
     Document,
     EngineHealth,
     Expansion,
+    Field,
     Filter,
     IndexInfo,
     IndexProgress,
@@ -35,6 +36,7 @@ from ...model import (
     WriteResult,
 )
 from ..base import Capabilities
+from ..changes import Changes
 from . import searching
 from .facets import count
 from .generation import WORDS
@@ -75,11 +77,11 @@ class EmbeddedEngine:
         uid, created = self.system.find(name)
         return self._info(name, uid, created, self._open(uid))
 
-    def create_index(self, name: str, settings: IndexSettings) -> IndexInfo:
+    def create_index(self, name: str, settings: IndexSettings, fields: Iterable[Field] = ()) -> IndexInfo:
         uid = uuid.uuid4().hex
         folder = self.system.folder(uid)
         try:
-            Store.create(folder, settings)
+            Store.create(folder, settings, fields)
             self.system.register(name, uid)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -144,6 +146,9 @@ class EmbeddedEngine:
 
     def scan(self, name: str, after: str | None = None, limit: int | None = None) -> Iterator[Document]:
         return self._store(name).scan(after, limit)
+
+    def changes(self, name: str, after: str | None, limit: int = 1000) -> Changes:
+        return self._store(name).follow(after, limit)
 
     def delete_where(self, name: str, filter: Filter, progress: Callable[[int], None] = lambda done: None) -> int:
         """Documents written after this began, and those rewritten meanwhile, stay: they came after the delete."""

@@ -290,7 +290,10 @@ class Indexer:
 
     def _prune(self, store: Store) -> None:
         """Tombstones that every generation on disk has passed are of no more use. One of another format that nobody tails any more
-        holds them back for a week; then it will be found stale, and rebuilt, by whoever comes back to it."""
+        holds them back for a week; then it will be found stale, and rebuilt, by whoever comes back to it. They stay, too, while
+        somebody follows the writes."""
+        if store.followed:
+            return
         state, oldest = store.state(), store.newest_seq()
         for name in store.generation_names():
             reached = read_reached(store.folder / name)

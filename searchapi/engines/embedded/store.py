@@ -17,15 +17,16 @@ import contextlib
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ... import documents, schema
 from ...documents import DocumentLimits
 from ...exceptions import DocumentNotFound
-from ...model import Document, IndexSettings, Once, Operation, WriteResult
-from ..fields import all_fields, fields_under
+from ...model import Document, Field, IndexSettings, Once, Operation, WriteResult
+from ..changes import ASKED_OFTEN, Change, Changes, PositionLost
+from ..fields import fields_under, restored
 from ..once import packed, unpacked
 from . import generation
 from . import once as records
@@ -85,9 +86,9 @@ class Store:
     # ------------------------------------------------------------------------------------------------ making, reading
 
     @classmethod
-    def create(cls, folder: Path, settings: IndexSettings) -> None:
-        """Raises StorageFull or EngineUnavailable; the folder is then to be removed."""
-        fields = all_fields(settings, ())
+    def create(cls, folder: Path, settings: IndexSettings, known: Iterable[Field] = ()) -> None:
+        """known: fields that its documents will bring. Raises StorageFull, EngineUnavailable; the folder is then to be removed."""
+        fields = restored(settings, known)
         with mapped_errors("write"):
             folder.mkdir(parents=True)
             with contextlib.closing(connect(folder / "documents.db", create=True)) as connection:
@@ -197,6 +198,34 @@ class Store:
             return self.connection.execute(
                 "SELECT seq, id, body FROM documents WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
             ).fetchall()
+
+    def follow(self, after: str | None, limit: int) -> Changes:
+        """As Engine.changes. A position is `<uuid>:<seq>`; while somebody asks, tombstones are kept (`followed`)."""
+        with contextlib.suppress(OSError):  # a read-only disk: nothing is pruned there either
+            self._followed.touch()
+        with self.reading() as newest:
+            uuid, pruned = get_meta(self.connection, "uuid"), get_meta(self.connection, "pruned_seq")
+            if after is None:
+                return Changes(f"{uuid}:{newest}")
+            known, _, seq = after.rpartition(":")
+            if known != uuid or not pruned <= int(seq) <= newest:
+                raise PositionLost
+            rows = self.connection.execute(
+                "SELECT seq, id, version, body FROM documents WHERE seq > ? ORDER BY seq LIMIT ?", (int(seq), limit)
+            ).fetchall()
+        more = len(rows) == limit
+        return Changes(f"{uuid}:{rows[-1][0] if more else newest}", tuple(Change(*row[1:]) for row in rows), more)
+
+    @property
+    def _followed(self) -> Path:
+        return self.folder / "followed"
+
+    @property
+    def followed(self) -> bool:
+        """Whether somebody follows the writes, and needs to see what is deleted."""
+        with contextlib.suppress(FileNotFoundError):
+            return time.time() - self._followed.stat().st_mtime < 2 * ASKED_OFTEN
+        return False
 
     # ------------------------------------------------------------------------------------------------------- writing
 

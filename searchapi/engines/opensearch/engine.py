@@ -38,6 +38,7 @@ from ..base import Capabilities
 from ..changes import Changes
 from ..fields import fields_under, restored
 from ..once import packed, unpacked
+from . import following
 from .client import Cluster, NotThere
 from .compile import GONE, Compiler
 from .mapping import LAYOUT, index_body, joined, properties
@@ -222,7 +223,9 @@ class OpenSearchEngine:
             size = SCAN_CHUNK if left is None else min(left, SCAN_CHUNK)
             body: dict[str, Any] = {"size": size, "sort": [{"id": "asc"}], "query": {"bool": {"must_not": [GONE]}}}
             body |= {"track_total_hits": False} | ({"search_after": [after]} if after else {})
-            rows = self.cluster.ask("POST", f"/{held}/_search", body, again=True, timeout=SLOW)["hits"]["hits"]
+            # Of the primary shard: who has followed the writes must not read what another copy had before them.
+            params = {"preference": "_primary"}
+            rows = self.cluster.ask("POST", f"/{held}/_search", body, params=params, again=True, timeout=SLOW)["hits"]["hits"]
             for row in rows:
                 yield _document(row["_source"])
             if len(rows) < size:
@@ -231,7 +234,7 @@ class OpenSearchEngine:
             left = None if left is None else left - size
 
     def changes(self, name: str, after: str | None, limit: int = 1000) -> Changes:
-        return changes.changes(self, name, after, limit)
+        return following.changes(self, name, after, limit)
 
     def delete_where(self, name: str, filter: Filter, progress: Callable[[int], None] = lambda done: None) -> int:
         """Documents written after this began, and those rewritten meanwhile, stay: they came after the delete."""
