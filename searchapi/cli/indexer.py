@@ -12,9 +12,10 @@ from .. import config
 
 @click.command()
 def indexer() -> None:
-    """Carry written documents into the search index until SIGTERM or Ctrl-C. Several may run: one works, the others wait."""
+    """Carry written documents into the search index, and do tasks, until SIGTERM or Ctrl-C. Several may run: one works, the others
+    wait. OpenSearch indexes by itself; there it does the tasks."""
     from .. import logs, sentry
-    from ..engines.embedded.indexer import Indexer
+    from ..engines import open_worker
 
     settings = config.load()
     config.require_safe(settings)
@@ -24,4 +25,4 @@ def indexer() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    Indexer(settings.data_dir, settings.idempotency_hours).run(stop)
+    open_worker(settings).run(stop)

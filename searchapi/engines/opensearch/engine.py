@@ -6,6 +6,7 @@ Documents, their index and everything that the API keeps (system.py) are in Open
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 import uuid
@@ -54,6 +55,9 @@ DELETE_CHUNK = 1_000  # documents of a delete by filter read and written at once
 SCAN_CHUNK = 500
 PATIENCE = 30.0  # seconds that a write waits for the same one, which another request has begun
 SLOW = 60.0  # seconds for what reads or writes much
+LIVING = {"bool": {"must_not": [GONE]}}
+
+log = logging.getLogger("searchapi.opensearch")
 
 
 class OpenSearchEngine:
@@ -94,7 +98,8 @@ class OpenSearchEngine:
 
     def make(self, index: Index, held: Concrete) -> None:
         """The concrete index, empty."""
-        self.cluster.ask("PUT", f"/{self.registry.concrete(index, held)}", index_body(held.fields.values()), timeout=SLOW)
+        body = index_body(held.fields.values()) | {"aliases": {self.registry.into(index, held): {}}}
+        self.cluster.ask("PUT", f"/{self.registry.concrete(index, held)}", body, timeout=SLOW)
 
     def point(self, index: Index) -> None:
         """The alias, by which people and other programs find what is live."""
@@ -106,8 +111,8 @@ class OpenSearchEngine:
         self.cluster.ask("POST", "/_aliases", {"actions": actions}, again=True, timeout=SLOW)
 
     def _drop(self, index: Index) -> None:
-        with contextlib.suppress(NotThere):
-            self.cluster.ask("DELETE", f"/{self.names_of.data(index.uid, '*')}", again=True, timeout=SLOW)
+        for n in index.numbers:
+            self.cluster.ask("DELETE", f"/{self.names_of.data(index.uid, n)}", missing=True, again=True, timeout=SLOW)
 
     def delete_index(self, name: str) -> None:
         index = self.registry.remove(name)
@@ -151,9 +156,13 @@ class OpenSearchEngine:
 
     def stats(self, name: str) -> IndexStats:
         index, done = self.registry.get(name), self.progress(name)
+        with self._there(index):
+            return self._stats(index, done)
+
+    def _stats(self, index: Index, done: IndexProgress) -> IndexStats:
         held = self.registry.concrete(index)
         size = self.cluster.ask("GET", f"/{held}/_stats/store", again=True)["_all"]["total"]["store"]["size_in_bytes"]
-        body = {"size": 0, "query": {"bool": {"must_not": [GONE]}}, "aggs": {"has": {"terms": {"field": "has", "size": 10_000}}}}
+        body = {"size": 0, "query": LIVING, "aggs": {"has": {"terms": {"field": "has", "size": 10_000}}}}
         buckets = self.cluster.ask("POST", f"/{held}/_search", body, again=True)["aggregations"]["has"]["buckets"]
         counts = {bucket["key"]: bucket["doc_count"] for bucket in buckets}
         fields = {field: counts.get(field, 0) for field in index.fields}
@@ -162,16 +171,42 @@ class OpenSearchEngine:
     def progress(self, name: str) -> IndexProgress:
         """Searches see every write up to this moment: OpenSearch is told to refresh, as it does by itself every half second."""
         index = self.registry.get(name)
-        seq = self._newest(index)
-        self._refreshes.now(self.registry.concrete(index))
-        return IndexProgress(self._count(index), seq, seq, 0, 0.0)
+        with self._there(index):
+            seq = self._newest(index)
+            self._refreshes.now(self.registry.concrete(index))
+            return IndexProgress(self._count(index), seq, seq, 0, 0.0)
+
+    def documents(self, names: Sequence[str]) -> dict[str, int]:
+        """As they can be searched, which is half a second behind at most."""
+        known = {index.name: index for index in self.registry.all()}
+        wanted = [known[name] for name in names if name in known]
+        lines: list[dict[str, Any]] = []
+        for index in wanted:
+            lines += [{"index": self.registry.concrete(index)}, {"size": 0, "track_total_hits": True, "query": LIVING}]
+        answers = self.cluster.ask("POST", "/_msearch", lines, again=True)["responses"] if lines else ()
+        found = zip(wanted, answers, strict=True)
+        return {index.name: answer["hits"]["total"]["value"] for index, answer in found if "hits" in answer}
+
+    @contextlib.contextmanager
+    def _there(self, index: Index) -> Iterator[None]:
+        """Where a concrete index is gone, another host has deleted or rebuilt it, which may not be known here yet."""
+        try:
+            yield
+        except NotThere:
+            now = self.registry.fresh(index.name)
+            if (now.uid, now.live.n) == (index.uid, index.live.n):
+                log.error("an index of OpenSearch is gone: %s; restore it", self.registry.concrete(index))
+            raise EngineUnavailable("The index is just being made anew. Try again soon.", code="index_rebuilding") from None
 
     def _newest(self, index: Index) -> int:
         return index.live.base + self.checkpoint(index) + 1
 
     def checkpoint(self, index: Index, held: Concrete | None = None) -> int:
         """The `_seq_no` up to which everything is written; -1 for nothing."""
-        name = self.registry.concrete(index, held)
+        return self.checkpoint_of(self.registry.concrete(index, held))
+
+    def checkpoint_of(self, name: str) -> int:
+        """The same of a concrete index by its name."""
         shards = self.cluster.ask("GET", f"/{name}/_stats/completion", params={"level": "shards"}, again=True)["indices"][name][
             "shards"
         ]
@@ -183,7 +218,7 @@ class OpenSearchEngine:
 
     def _count(self, index: Index) -> int:
         path = f"/{self.registry.concrete(index)}/_count"
-        return self.cluster.ask("POST", path, {"query": {"bool": {"must_not": [GONE]}}}, again=True)["count"]
+        return self.cluster.ask("POST", path, {"query": LIVING}, again=True)["count"]
 
     # ----------------------------------------------------------------------------------------------------- documents
 
@@ -208,11 +243,18 @@ class OpenSearchEngine:
         return result if result.seq else replace(result, seq=self._newest(self.registry.get(name)))
 
     def get(self, name: str, id: str) -> Document:
-        path = f"/{self.registry.concrete(self.registry.get(name))}/_doc/{quote(id, safe='')}"
-        found = self.cluster.ask("GET", path, again=True, missing=True)
+        index = self.registry.get(name)
+        found = self._get(index, id)
+        if found is None:
+            now = self.registry.fresh(name)  # another host may have deleted the index, or made it anew
+            found = self._get(now, id) if self.registry.concrete(now) != self.registry.concrete(index) else None
         if found is None or not found["found"] or found["_source"].get("gone"):
             raise DocumentNotFound(id)
         return _document(found["_source"])
+
+    def _get(self, index: Index, id: str) -> dict[str, Any] | None:
+        path = f"/{self.registry.concrete(index)}/_doc/{quote(id, safe='')}"
+        return self.cluster.ask("GET", path, again=True, missing=True)
 
     def scan(self, name: str, after: str | None = None, limit: int | None = None) -> Iterator[Document]:
         index = self.registry.get(name)
@@ -246,7 +288,8 @@ class OpenSearchEngine:
         body = {"size": DELETE_CHUNK, "query": query, "seq_no_primary_term": True, "_source": ["version"], "sort": ["_doc"]}
         while True:
             self._refreshes.now(held)
-            rows = self.cluster.ask("POST", f"/{held}/_search", body, again=True, timeout=SLOW)["hits"]["hits"]
+            params = {"preference": "_primary"}  # whose checkpoint that is: another copy may be a moment behind
+            rows = self.cluster.ask("POST", f"/{held}/_search", body, params=params, again=True, timeout=SLOW)["hits"]["hits"]
             if not rows:
                 return deleted
             stamp = time.time_ns() // 1000
@@ -263,7 +306,8 @@ class OpenSearchEngine:
 
     def wait(self, name: str, seq: int, timeout: float) -> bool:
         index = self.registry.get(name)
-        self._refreshes.now(self.registry.concrete(index), max(timeout, 1.0))
+        with self._there(index):
+            self._refreshes.now(self.registry.concrete(index), max(timeout, 1.0))
         self._words(index).clear()
         return True
 
@@ -273,7 +317,8 @@ class OpenSearchEngine:
     def reading(self, name: str) -> Iterator[Reading]:
         index = self.registry.get(name)
         names = self.names_of.data(index.uid, "")
-        yield Reading(self.cluster, self.registry.concrete(index), index.searched, self._words(index), names)
+        with self._there(index):
+            yield Reading(self.cluster, self.registry.concrete(index), index.searched, self._words(index), names)
 
     def _words(self, index: Index) -> Remembered:
         return self._remembered.setdefault(index.uid, Remembered())

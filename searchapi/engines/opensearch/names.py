@@ -32,6 +32,11 @@ class Names:
         """The n-th concrete index of an index, or the pattern of all with `*`."""
         return f"{self.prefix}.data.{uid}.{n}"
 
+    def into(self, uid: str, n: int) -> str:
+        """An alias of that one, through which it is written: a write to an index that is gone would make another, but with
+        `require_alias` it is refused."""
+        return f"{self.prefix}.into.{uid}.{n}"
+
     def alias(self, name: str) -> str:
         """OpenSearch's alias that points to what is live of an index."""
         return f"{self.prefix}.index.{name}"

@@ -20,7 +20,7 @@ from .names import Names
 from .system import OpenSearchSystem, Record
 
 KIND = "index"
-ASKED = "asked"  # in the place of a rebuild's task, until a worker has taken it up
+ASKED = "asked"  # in the place of a rebuild's run, until a worker has taken it up
 TRIES = 20  # of a compare-and-swap
 
 
@@ -38,7 +38,7 @@ class Concrete:
 @dataclass(frozen=True, slots=True)
 class Index:
     """What is known of an index. fields: as writes are checked against. live: what answers. building: what is being filled for
-    settings that `live` cannot hold. task: what does it, or ASKED. retired: (n, when) of those that were left."""
+    settings that `live` cannot hold. task: which run of a rebuild does it, or ASKED. retired: (n, when) of those that were left."""
 
     name: str
     uid: str
@@ -54,6 +54,21 @@ class Index:
     @property
     def info(self) -> IndexInfo:
         return IndexInfo(self.name, self.uid, self.created_at, self.settings, self.searched, self.version)
+
+    @property
+    def numbers(self) -> set[int]:
+        """Of all its concrete indexes that there may be."""
+        return {self.live.n, *([self.building.n] if self.building else []), *self.left_behind}
+
+    @property
+    def left_behind(self) -> set[int]:
+        return {n for n, _ in self.retired}
+
+    def left(self, at: str) -> Index:
+        """Without what was being built, which is no longer needed."""
+        if self.building is None:
+            return self
+        return replace(self, building=None, retired=(*self.retired, (self.building.n, at)))
 
     @property
     def rebuilding(self) -> bool:
@@ -117,6 +132,10 @@ class Registry:
 
     def concrete(self, index: Index, held: Concrete | None = None) -> str:
         return self.names.data(index.uid, (held or index.live).n)
+
+    def into(self, index: Index, held: Concrete | None = None) -> str:
+        """Where it is written to."""
+        return self.names.into(index.uid, (held or index.live).n)
 
 
 def to_json(index: Index) -> dict[str, Any]:

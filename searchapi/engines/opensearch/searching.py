@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ... import model
-from ...exceptions import DeadlineExceeded, IndexNotFound
+from ...exceptions import DeadlineExceeded
 from ...model import Expansion, Field, Hit, Query, Result
 from . import facets, mapping
 from .client import Cluster, NotThere
@@ -79,7 +79,7 @@ class Reading:
             return self.cluster.ask("POST", path, body, again=True, timeout=timeout)
         except NotThere:
             if "pit" not in body:
-                raise IndexNotFound(self.index) from None
+                raise
             raise expired() from None
 
     # --------------------------------------------------------------------------------------------------------- words

@@ -13,6 +13,7 @@ from typing import Any
 from ...exceptions import EngineError, EngineUnavailable, IndexNotFound, SearchAPIError
 from ...model import Task
 from ..tasks import conclude, delete_where
+from .client import NotThere
 from .engine import REBUILD, SLOW, OpenSearchEngine
 from .rebuild import Rebuild, Replaced
 from .registry import Index
@@ -21,9 +22,11 @@ from .system import now
 log = logging.getLogger(__name__)
 
 POLL = 0.25  # seconds between looks for a task
+AWAY = 1.0  # seconds between them while there is no answer
 HOUSEKEEPING = 15.0  # seconds between looks at what is no longer needed
 RENEW = 10.0  # seconds between signs of life for the task that is being done
 RETIRED_FOR = 60.0  # seconds a concrete index that was left stays, for searches and writes that were under way
+EMPTY_FOR = 300.0  # seconds that an index which no record names stays: it may just be being made
 TOMBSTONES_FOR = 3600.0  # seconds a deleted document's trace stays, for those who follow the writes
 
 
@@ -32,16 +35,24 @@ class Worker:
         self._kept = idempotency_hours * 3600
         self.engine, self.system, self.registry = engine, engine.system, engine.registry
         self._housekept = time.monotonic()
+        self._stop = threading.Event()
+        self._empty: dict[str, float] = {}  # concrete indexes that no record names, and when they were first seen
 
     def run(self, stop: threading.Event) -> None:
-        wait = 0.0
+        """Until `stop` is set: then what is under way is given up, and left to the next worker. The cluster may be away."""
+        self._stop, away, wait = stop, False, 0.0
         try:
             while not stop.wait(wait):
                 try:
                     wait = 0.0 if self.step() else POLL
+                    away = False
                 except EngineError as error:
-                    log.error("tasks: %s", error.detail)
-                    wait = 1.0
+                    if not away:  # one line; the client says when nodes are back
+                        log.warning("tasks wait for the search engine: %s", error.detail)
+                    away, wait = True, AWAY
+                except Exception:  # a mistake of ours must not end what all indexes depend on
+                    log.exception("tasks: an unexpected error")
+                    wait = AWAY
         finally:
             self.engine.close()
 
@@ -75,13 +86,17 @@ class Worker:
             return delete_where(self.engine, self.system, task)
         if task.kind == REBUILD:
             try:
-                Rebuild(
-                    self.engine, task.index, task.id, lambda done, of: self.system.update_task(task.id, done=done, total=of)
-                ).run()
+                Rebuild(self.engine, task.index, lambda done, of: self._tell(task, done, of)).run()
             except Replaced:
                 return {"replaced": True}
             return {}
         raise SearchAPIError(f"There is no task of the kind {task.kind!r}.")
+
+    def _tell(self, task: Task, done: int, of: int) -> None:
+        if self._stop.is_set():
+            self.system.update_task(task.id, status="queued")
+            raise EngineUnavailable("The indexer ends; the next one does this.")
+        self.system.update_task(task.id, done=done, total=of)
 
     # --------------------------------------------------------------------------------------------------- housekeeping
 
@@ -91,8 +106,9 @@ class Worker:
                 self._retired(index)
                 if index.building is None:
                     self._tombstones(index)
-            except IndexNotFound:
+            except (IndexNotFound, NotThere):
                 continue
+        self._abandoned()
         self.system.prune_claims(int((time.time() - self._kept) * 1000))
 
     def _retired(self, index: Index) -> None:
@@ -103,6 +119,19 @@ class Worker:
             self.engine.cluster.ask("DELETE", path, missing=True, again=True, timeout=SLOW)
         if old:
             self.registry.change(index.name, lambda found: _without(found, old))
+
+    def _abandoned(self) -> None:
+        """Indexes that are empty and that no record names: who was making one was killed in between."""
+        pattern = self.registry.names.data("*", "*")
+        params = {"format": "json", "h": "index,docs.count", "expand_wildcards": "open"}
+        found = self.engine.cluster.ask("GET", f"/_cat/indices/{pattern}", params=params, again=True, timeout=SLOW)
+        known = {self.registry.names.data(index.uid, n) for index in self.registry.all() for n in index.numbers}
+        at = time.monotonic()
+        empty = {row["index"] for row in found if row["docs.count"] == "0"} - known
+        self._empty = {name: self._empty.get(name, at) for name in empty}
+        for name in [name for name, since in self._empty.items() if at - since > EMPTY_FOR]:
+            log.info("an index that was never used goes: %s", name)
+            self.engine.cluster.ask("DELETE", f"/{name}", missing=True, again=True, timeout=SLOW)
 
     def _tombstones(self, index: Index) -> None:
         before = int((time.time() - TOMBSTONES_FOR) * 1000)
