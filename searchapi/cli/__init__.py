@@ -9,7 +9,7 @@ import click
 from .. import __version__
 from ..config import SettingsError
 from ..exceptions import SearchAPIError
-from . import check, index, indexer, keys, rebuild, run, search, transfer
+from . import check, dump, index, indexer, keys, migrate, rebuild, run, search, transfer
 from .common import one_line
 
 PROGRAM = "python -m searchapi"
@@ -31,6 +31,9 @@ for command in (
     transfer.export,
     search.search,
     rebuild.rebuild,
+    migrate.migrate,
+    dump.dump,
+    dump.load,
 ):
     cli.add_command(command)
 

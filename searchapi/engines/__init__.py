@@ -50,6 +50,17 @@ def _target(settings: Settings) -> Target:
         raise Invalid.at("ENGINE_URL", "unknown_engine", f"ENGINE_URL cannot be used: {error}.") from None
 
 
+def whereabouts(settings: Settings) -> str:
+    """What is the same for two settings that name the same data. Raises EngineUnavailable, Invalid."""
+    if settings.engine_url == "embedded:":
+        return str(settings.data_dir.resolve())
+    from .opensearch.client import Cluster
+
+    target = _target(settings)
+    with closing(Cluster(target, threads=1)) as cluster:
+        return f"{cluster.ask('GET', '/', again=True)['cluster_uuid']}/{target.prefix}"
+
+
 def is_there(settings: Settings) -> bool:
     """Whether there is something to open; opening makes what is missing. Raises EngineUnavailable."""
     if settings.engine_url == "embedded:":
