@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -13,7 +14,7 @@ from searchapi.engines.opensearch.lookout import Lookout
 from searchapi.engines.opensearch.names import Names
 from searchapi.engines.opensearch.records import Records, source_of
 from searchapi.engines.opensearch.table import Stamp
-from searchapi.exceptions import EngineError, EngineUnavailable
+from searchapi.exceptions import DeadlineExceeded, EngineError, EngineUnavailable
 
 
 class Far:
@@ -178,7 +179,8 @@ class Shard:
         self.docs: dict[str, tuple[int, int, dict]] = {}  # id: (number, term, source) of what searches find
         self.done = -1
         self.refreshes, self.searches = 0, 0
-        self.statistics = True
+        self.statistics, self.hangs = True, False
+        self.replica: list[bool] = []  # of each search
 
     def write(self, id: str, number: int, term: int = 1, **record) -> None:
         self.docs[id] = number, term, source_of("other", record)
@@ -191,8 +193,11 @@ class Shard:
     def refresh(self, timeout: float) -> None:
         self.refreshes += 1
 
-    def search(self, body: dict, timeout: float) -> list[dict]:
+    def search(self, body: dict, timeout: float, replica: bool) -> list[dict]:
         self.searches += 1
+        self.replica.append(replica)
+        if self.hangs and not replica:
+            raise DeadlineExceeded("late")
         start = body["query"]["range"]["_seq_no"]["gte"]
         found = sorted((number, term, id, source) for id, (number, term, source) in self.docs.items() if number >= start)
         return [
@@ -285,8 +290,8 @@ def test_our_own_writes_while_all_are_read(store):
     shard.write("other:a", 0)
     search = shard.search
 
-    def meanwhile(body: dict, timeout: float) -> list[dict]:
-        found = search(body, timeout)
+    def meanwhile(body: dict, **more) -> list[dict]:
+        found = search(body, **more)
         store._own(records.seen_of("other:mine", source_of("other", {}), Stamp(5, 1)))
         return found
 
@@ -310,3 +315,34 @@ def test_an_older_state_is_not_taken_for_a_newer(store):
     store._own(records.seen_of("other:a", {"kind": "other", "record": "{}", "gone": True}, Stamp(8, 1)))
     store._look()
     assert known(store) == {}
+
+
+def test_a_node_that_hangs(store):
+    """After a search that was not answered a replica is asked, then the primary again. A replica that is behind teaches nothing."""
+    shard = store._table
+    shard.write("other:a", 0)
+    shard.done = 0
+    store._look()
+    shard.replica, shard.hangs = [], True
+    for _ in range(2):
+        with pytest.raises(DeadlineExceeded):
+            store._look()
+        store._look()
+    assert shard.replica == [False, True, False, True] and known(store) == {"a": {}}
+    shard.write("other:b", 1)
+    shard.done = 1
+    looks(store, 2)
+    assert set(known(store)) == {"a", "b"}
+    del shard.docs["other:b"]
+    looks(store, 4)
+    assert set(known(store)) == {"a", "b"}
+    shard.hangs = False
+    looks(store, 2)
+    assert set(known(store)) == {"a"}
+
+
+def looks(store: Records, count: int) -> None:
+    """So many, of which some fail."""
+    for _ in range(count):
+        with contextlib.suppress(EngineUnavailable):
+            store._look()

@@ -23,13 +23,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from ...exceptions import EngineError
+from ...exceptions import EngineError, EngineUnavailable
 from .client import Cluster, Conflict
 from .lookout import Lookout
 from .names import Names
 from .table import KEYWORD, UNSEARCHED, Stamp, Table, stamp_of
 
-LOOK = 5.0  # seconds that a look may take
+LOOK = 3.0  # seconds that each request of a look may take
 PAGE = 1000  # records in one answer
 ANEW = 300.0  # seconds until all are read again: writes that were seen and then lost with their node leave no other trace
 NAMED = ("index", "alias")  # kinds whose ids are names
@@ -72,6 +72,7 @@ class Records:
         self._kinds: dict[str, dict[str, Record]] = {}
         self._newest: Seen | None = None  # that a search has found
         self._floor = -1
+        self._replica = False  # whether the next search asks one
         self._read_at: float | None = None  # when all were read
         self._meanwhile: list[Seen] | None = None  # what is written by us while all are being read
         self.version = 0
@@ -152,8 +153,11 @@ class Records:
         """See what has changed. False where that cannot be told: too much has, or the index is another one, restored from a backup
         or left by a node that took its newest writes with it."""
         newest, start = self._newest, min(self._floor + 1, self._newest.order[1]) if self._newest else 0
+        replica = self._replica
         found = self._page(start)
         if len(found) == PAGE or not (newest is None or any(one.id == newest.id and one.order >= newest.order for one in found)):
+            if replica:
+                raise EngineUnavailable("The search engine is not ready.")  # that one is behind; nothing is to be forgotten
             return False
         self._find(found)
         if self._newest is not None and self._floor < self._newest.order[1]:
@@ -189,8 +193,11 @@ class Records:
         return checkpoint
 
     def _page(self, start: int) -> list[Seen]:
-        query = {"range": {"_seq_no": {"gte": start}}}
-        hits = self._table.search({"query": query, "sort": [{"_seq_no": "asc"}], "size": PAGE}, timeout=LOOK)
+        """After one that failed the next asks a replica, then the primary again."""
+        body = {"query": {"range": {"_seq_no": {"gte": start}}}, "sort": [{"_seq_no": "asc"}], "size": PAGE}
+        replica, self._replica = self._replica, not self._replica
+        hits = self._table.search(body, timeout=LOOK, replica=replica)
+        self._replica = False
         return [seen_of(hit["_id"], hit["_source"], stamp_of(hit)) for hit in hits]
 
     def _find(self, found: list[Seen]) -> None:

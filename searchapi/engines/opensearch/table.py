@@ -83,9 +83,10 @@ class Table:
         answer = self.cluster.ask("POST", f"/{self.name}/_bulk", lines)
         return [result for item in answer["items"] for result in item.values()]
 
-    def search(self, body: Mapping[str, Any], *, timeout: float | None = None) -> list[dict[str, Any]]:
-        """Hits, each with its stamp: of the primary shard while it can be reached, for another may be a moment behind."""
-        params = {"preference": "_primary_first"}
+    def search(self, body: Mapping[str, Any], *, timeout: float | None = None, replica: bool = False) -> list[dict[str, Any]]:
+        """Hits, each with its stamp: of the primary shard while it can be reached, for another may be a moment behind. replica: of
+        another one, where there is one: the primary's node may hang, which OpenSearch takes half a minute to notice."""
+        params = {"preference": "_replica_first" if replica else "_primary_first"}
         body = {"seq_no_primary_term": True, "track_total_hits": False} | body
         return self._ask("POST", "_search", body, params=params, timeout=timeout)["hits"]["hits"]
 
