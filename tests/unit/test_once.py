@@ -127,7 +127,8 @@ def test_as_long_as_the_setting_says():
 
 
 def kinds(kind=exceptions.SearchAPIError):
-    yield kind
+    if kind.__module__ == exceptions.__name__:  # an engine has kinds of its own, which no outcome holds
+        yield kind
     for child in kind.__subclasses__():
         yield from kinds(child)
 

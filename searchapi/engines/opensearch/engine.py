@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from ... import schema
 from ...documents import DEFAULT_LIMITS, DocumentLimits
-from ...exceptions import DocumentNotFound, EngineUnavailable, SearchAPIError
+from ...exceptions import DocumentNotFound, EngineError, EngineUnavailable
 from ...model import (
     Document,
     EngineHealth,
@@ -232,10 +232,13 @@ class OpenSearchEngine:
             return unpacked(known, operations)
         try:
             result = self._written(name, operations)
-        except SearchAPIError:
+        except Exception:
             self.system.release(own.key, holder)
             raise
-        self.system.finish(own.key, holder, packed(result))
+        if any(isinstance(outcome.error, EngineError) for outcome in result.outcomes):  # who asks again may have more luck
+            self.system.release(own.key, holder)
+        else:
+            self.system.finish(own.key, holder, packed(result))
         return result
 
     def _written(self, name: str, operations: Sequence[Operation]) -> WriteResult:
@@ -342,13 +345,16 @@ class OpenSearchEngine:
         started = time.perf_counter()
         try:
             found = self.cluster.ask("GET", f"/_cluster/health/{self.names_of.everything}", params={"timeout": "2s"}, again=True)
+            names = self.names()
+            documents = sum(self.documents(names).values())
         except EngineUnavailable as error:
             return EngineHealth(False, {"engine": "opensearch"}, error.detail)
         detail = {
             "engine": "opensearch",
-            "status": found["status"],
+            "cluster": found["status"],
             "nodes": found["number_of_nodes"],
-            "indexes": len(self.names()),
+            "indexes": len(names),
+            "documents": documents,
             "latency_ms": round((time.perf_counter() - started) * 1000, 3),
         }
         ok = found["status"] != "red"
@@ -358,6 +364,7 @@ class OpenSearchEngine:
         """Connections are kept for whoever comes next."""
 
     def close(self) -> None:
+        self.system.close()
         self.cluster.close()
 
 

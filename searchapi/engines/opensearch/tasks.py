@@ -34,9 +34,7 @@ _OPEN = ["queued", "running"]
 
 
 class TaskLost(EngineUnavailable):
-    """Another worker has the task by now, or it has ended: whoever raises this must leave it alone."""
-
-    code = "task_lost"
+    """Another worker has the task by now, or it has ended: who is told this must leave it alone. No client ever is."""
 
 
 class Tasks:
