@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
-import uuid
 from collections.abc import Iterator
-from urllib.error import HTTPError
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -48,10 +44,8 @@ def opensearch_node(tmp_path_factory) -> Iterator[str]:
 @pytest.fixture
 def opensearch_url(opensearch_node) -> Iterator[str]:
     """An ENGINE_URL with a prefix of its own; what was made under it is deleted afterwards."""
-    prefix = f"t{uuid.uuid4().hex[:10]}"
-    yield f"{re.sub('^http', 'opensearch', opensearch_node)}/{prefix}"
-    with contextlib.suppress(HTTPError):
-        server.ask(opensearch_node, f"/{prefix}.*?expand_wildcards=all", "DELETE")
+    with server.prefixed(opensearch_node) as url:
+        yield url
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,4 +1,8 @@
-"""One application a module over the real embedded engine, with an indexer beside it, and a client that checks every answer."""
+"""One application a module over a real engine, with an indexer beside it, and a client that checks every answer.
+
+The modules in ON_BOTH run a second time, over OpenSearch: the same requests, the same answers. That run is marked `slow`, and a
+test of how the embedded engine keeps things takes the fixture `embedded_only`.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +23,23 @@ from werkzeug.test import TestResponse
 
 from searchapi.app import create_app
 from searchapi.config import Settings
-from searchapi.engines.embedded import EmbeddedEngine, SystemDatabase
-from searchapi.engines.embedded.indexer import Indexer
+from searchapi.engines import open_engine, open_worker
+from searchapi.engines.base import Engine, SystemStore
 from tests.keys import admin_key
+from tests.opensearch import server
+
+ON_BOTH = {
+    "test_bodies",
+    "test_document",
+    "test_documents",
+    "test_health",
+    "test_hostile",
+    "test_idempotency",
+    "test_indexes",
+    "test_keys",
+    "test_scopes",
+    "test_search",
+}
 
 _names = itertools.count()
 _MEMBERS = {"type", "title", "status", "detail", "code", "request_id"}
@@ -121,27 +139,65 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "engine_name" in metafunc.fixturenames:
+        both = metafunc.module.__name__.rpartition(".")[2] in ON_BOTH and "embedded_only" not in metafunc.fixturenames
+        second = [pytest.param("opensearch", marks=pytest.mark.slow)] if both else []
+        metafunc.parametrize("engine_name", ["embedded", *second], indirect=True, scope="module")
+
+
 @pytest.fixture(scope="module")
-def settings(data_dir: Path) -> Settings:
+def engine_name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def embedded_only() -> None:
+    """Taken by a test that looks behind the port."""
+
+
+@pytest.fixture(scope="module")
+def engine_url(request: pytest.FixtureRequest, engine_name: str) -> Iterator[str]:
+    """An ENGINE_URL, where nothing is kept yet."""
+    if engine_name == "embedded":
+        yield "embedded:"
+        return
+    with server.prefixed(request.getfixturevalue("opensearch_node")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def settings(data_dir: Path, engine_url: str) -> Settings:
     small = {"max_document_bytes": 10_000, "max_body_bytes": 200_000, "max_documents": 50, "max_page": 50}
     unlimited = {"rate_limit_per_ip": "off", "rate_limit_per_key": "off", "rate_limit_bad_keys": "off"}
-    return Settings(data_dir=data_dir, **small, **unlimited, wait_timeout_ms=25_000, default_timeout_ms=10_000)
+    times = {"wait_timeout_ms": 25_000, "default_timeout_ms": 10_000}
+    return Settings(data_dir=data_dir, engine_url=engine_url, **small, **unlimited, **times)
 
 
 @pytest.fixture(scope="module")
 def app(settings: Settings) -> Iterator[Flask]:
-    """The application and an indexer thread on the same folder."""
-    system = SystemDatabase(settings.data_dir)
-    engine = EmbeddedEngine(settings.data_dir, system)
+    """The application and an indexer thread on the same data."""
+    engine, system = open_engine(settings)
     stop = threading.Event()
-    thread = threading.Thread(target=Indexer(settings.data_dir).run, args=(stop,))
     made = create_app(settings, engine, system)  # before the thread: where this fails nothing would end it
+    thread = threading.Thread(target=open_worker(settings).run, args=(stop,))
     thread.start()
     made.config["ADMIN_KEY"] = admin_key(settings.data_dir, system)
     yield made
     stop.set()
     thread.join(30)
     engine.close()
+
+
+@pytest.fixture
+def engine(app: Flask) -> Engine:
+    """The application's."""
+    return app.extensions["searchapi"].engine
+
+
+@pytest.fixture
+def system(app: Flask) -> SystemStore:
+    return app.extensions["searchapi"].system
 
 
 @pytest.fixture

@@ -180,7 +180,8 @@ def test_a_batch_cut_short(api, name):
     lines = b"".join(b'{"id": %d, "text": "%b"}\n' % (n, b"x" * 3000) for n in range(3000))
     packed = pack(lines)
     rest = {"content_type": LINES, "headers": PACKED, "fails": 400, "code": "incomplete_body"}
-    settings = Settings(data_dir=api.client.application.extensions["searchapi"].settings.data_dir)
+    used = api.client.application.extensions["searchapi"].settings
+    settings = Settings(data_dir=used.data_dir, engine_url=used.engine_url)
     engine, system = open_engine(settings)
     try:
         other = API(create_app(settings, engine, system).test_client(), api.key)

@@ -16,8 +16,9 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from searchapi import idempotency
-from searchapi.engines.embedded import EmbeddedEngine, SystemDatabase, processes
+from searchapi.engines import once as shared
 from searchapi.engines.embedded import once as records
+from searchapi.engines.embedded import processes
 from searchapi.exceptions import StorageFull
 from searchapi.keytext import PATTERN
 from tests.keys import admin_key
@@ -157,9 +158,9 @@ def test_both_forms_are_one_key(api: API, shelf: str):
     )
 
 
-def test_two_api_keys_never_meet(app: Flask, api: API, settings, name: str):
+def test_two_api_keys_never_meet(app: Flask, api: API, system, settings, name: str):
     """The same Idempotency-Key of another API key is another one, in both kinds of records."""
-    other, key = API(app.test_client(), admin_key(settings.data_dir)), new_key()
+    other, key = API(app.test_client(), admin_key(settings.data_dir, system)), new_key()
     send(api, key, "POST", "/v1/indexes", json={"name": name})
     send(other, key, "POST", "/v1/indexes", json={"name": f"{name}-other"})
     for client, title in ((api, "One"), (other, "Two")):
@@ -298,7 +299,7 @@ def test_refusals_that_left_no_trace_free_the_key(api: API, books: str, method, 
     assert done.status_code < 300 and REPLAYED not in done.headers
 
 
-def test_a_full_disk_frees_the_key(api: API, shelf: str, name: str, monkeypatch):
+def test_a_full_disk_frees_the_key(api: API, engine, shelf: str, name: str, monkeypatch):
     """503: nothing was written, so the same request is done when there is room."""
     document, index = (new_key(), f"{shelf}/documents/full"), (new_key(), name)
 
@@ -306,19 +307,19 @@ def test_a_full_disk_frees_the_key(api: API, shelf: str, name: str, monkeypatch)
         raise StorageFull("The disk is full.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(EmbeddedEngine, "write", full)
-        patch.setattr(EmbeddedEngine, "create_index", full)
+        patch.setattr(engine, "write", full)
+        patch.setattr(engine, "create_index", full)
         assert_problem(send(api, document[0], "PUT", document[1], json={}), 503)
         assert_problem(send(api, index[0], "POST", "/v1/indexes", json={"name": name}), 503)
     assert send(api, document[0], "PUT", document[1], json={}).status_code == 201
     assert send(api, index[0], "POST", "/v1/indexes", json={"name": name}).status_code == 201
 
 
-def test_a_crash_frees_the_key(api: API, name: str, monkeypatch):
+def test_a_crash_frees_the_key(api: API, engine, name: str, monkeypatch):
     """500: what a mistake of ours broke off may be tried again."""
     key = new_key()
     with monkeypatch.context() as patch:
-        patch.setattr(EmbeddedEngine, "create_index", lambda *_: 1 / 0)
+        patch.setattr(engine, "create_index", lambda *_: 1 / 0)
         assert_problem(send(api, key, "POST", "/v1/indexes", json={"name": name}), 500)
     assert send(api, key, "POST", "/v1/indexes", json={"name": name}).status_code == 201
 
@@ -326,17 +327,17 @@ def test_a_crash_frees_the_key(api: API, name: str, monkeypatch):
 # ------------------------------------------------------------------------------------------------------- unfinished
 
 
-def test_while_the_first_is_being_done(app: Flask, api: API, name: str, monkeypatch):
+def test_while_the_first_is_being_done(app: Flask, api: API, engine, name: str, monkeypatch):
     """The second is told to come back, and then has the first one's answer."""
     reached, go, answers = threading.Event(), threading.Event(), []
-    create, key = EmbeddedEngine.create_index, new_key()
+    create, key = engine.create_index, new_key()
 
     def slow(*arguments):
         reached.set()
         assert go.wait(30)
         return create(*arguments)
 
-    monkeypatch.setattr(EmbeddedEngine, "create_index", slow)
+    monkeypatch.setattr(engine, "create_index", slow)
     other = API(app.test_client(), api.key)
     first = threading.Thread(target=lambda: answers.append(send(other, key, "POST", "/v1/indexes", json={"name": name})))
     first.start()
@@ -353,35 +354,36 @@ def _lost(*_: object) -> None:
     """The process ends before it can say that it is done."""
 
 
-def test_a_claim_whose_process_died(api: API, name: str, monkeypatch):
+def test_a_claim_whose_process_died(api: API, system, name: str, monkeypatch, embedded_only):
     """It is taken over at once, and the request is done anew: here it finds its index made."""
     key = new_key()
     with monkeypatch.context() as patch:
-        patch.setattr(SystemDatabase, "finish", _lost)
+        patch.setattr(system, "finish", _lost)
         patch.setattr(processes, "me", lambda data_dir: "1")  # nobody holds this byte
         assert send(api, key, "POST", "/v1/indexes", json={"name": name}).status_code == 201
     assert_problem(send(api, key, "POST", "/v1/indexes", json={"name": name}), 409, "index_exists")
 
 
-def test_a_claim_that_was_left(api: API, name: str, monkeypatch):
+def test_a_claim_that_was_left(api: API, system, name: str, monkeypatch):
     """Where the process lives on, it is held for a minute."""
     key, path, body = new_key(), f"/v1/aliases/{name}-left", {"index": name}
     api.post("/v1/indexes", json={"name": name})
     with monkeypatch.context() as patch:
-        patch.setattr(SystemDatabase, "finish", _lost)
+        patch.setattr(system, "finish", _lost)
         assert send(api, key, "PUT", path, json=body).status_code == 200
     assert_problem(send(api, key, "PUT", path, json=body), 409, "idempotency_unfinished")
     monkeypatch.setattr(records, "STALE_MS", 0)
+    monkeypatch.setattr(shared, "STALE_MS", 0)
     assert send(api, key, "PUT", path, json=body).status_code == 200
 
 
-def test_an_answer_that_cannot_be_kept(api: API, name: str, monkeypatch):
+def test_an_answer_that_cannot_be_kept(api: API, system, name: str, monkeypatch):
     """What was done is answered as done, whatever becomes of the record."""
 
     def full(*arguments):
         raise StorageFull("The disk is full.")
 
-    monkeypatch.setattr(SystemDatabase, "finish", full)
+    monkeypatch.setattr(system, "finish", full)
     assert send(api, new_key(), "POST", "/v1/indexes", json={"name": name}).status_code == 201
 
 
@@ -408,7 +410,7 @@ def test_eight_at_once(app: Flask, api: API, shelf: str):
 # ---------------------------------------------------------------------------------------------------------- secrets
 
 
-def test_keys_are_never_kept(api: API, data_dir):
+def test_keys_are_never_kept(api: API, data_dir, embedded_only):
     """The answer that shows a key once is kept without it, made or rotated, and a retry neither makes nor rotates another."""
     body = {"scopes": ["search"], "indexes": ["*"], "description": "of the tests"}
     create, rotate = new_key(), new_key()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -18,6 +16,8 @@ from searchapi.keytext import is_key
 from tests.keys import bearer
 
 from .conftest import API
+
+LATE = 10.0  # seconds: far more than the one that is promised, for the machine is shared
 
 MEMBERS = {
     "id",
@@ -93,13 +93,12 @@ def test_the_life_of_a_key(api, app, library):
     api.post(f"{path}/rotate", fails=409, code="already_revoked")
 
 
-def test_no_secret_and_no_digest_leaves(api, app):
+def test_no_secret_and_no_digest_leaves(api, system):
     """Lists, records and changes hold neither a key nor what is kept of it; nor do the lines of the log."""
     key = made(api)
     rotated = api.post(f"/v1/keys/{key['id']}/rotate", json={"overlap": 60})
-    with closing(sqlite3.connect(app.extensions["searchapi"].settings.data_dir / "system.db")) as connection:
-        record = orjson.loads(connection.execute("SELECT record FROM keys WHERE id = ?", (key["id"],)).fetchone()[0])
-    secrets = [record["digest"], record["previous_digest"], *(text["key"].split("_")[2] for text in (key, rotated))]
+    record = system.keys()[key["id"]]
+    secrets = [record.digest, record.previous_digest, *(text["key"].split("_")[2] for text in (key, rotated))]
     for method, path, rest in [
         ("GET", "/v1/keys?all=true", {}),
         ("GET", f"/v1/keys/{key['id']}", {}),
@@ -286,13 +285,16 @@ def workers(settings):
         worker.close()
 
 
-def test_every_worker_knows_at_once(api, workers):
-    """Made, changed, rotated, revoked by one application, a key is so for the next request to another one."""
+def test_every_worker_knows_at_once(api, workers, engine_name):
+    """Made, changed, rotated, revoked by one application, a key is so for the next request to another one; from another host within
+    a second, which is what OpenSearch has to keep."""
     key = made(api, scopes=["keys:admin"])
     path, waited = f"/v1/keys/{key['id']}", []
 
     def expect(text: str, status: int) -> None:
         start = time.monotonic()
+        while engine_name == "opensearch" and time.monotonic() - start < LATE and [w.ask(text) for w in workers] != [status] * 2:
+            time.sleep(0.02)
         assert [worker.ask(text) for worker in workers] == [status, status]
         waited.append(time.monotonic() - start)
 

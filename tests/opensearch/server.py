@@ -12,7 +12,9 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -209,6 +211,15 @@ def ask(url: str, path: str, method: str = "GET", body: object = None) -> dict:
     request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"}, method=method)
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
         return json.load(answer)
+
+
+@contextlib.contextmanager
+def prefixed(url: str) -> Iterator[str]:
+    """An ENGINE_URL with a prefix of its own on that node; what was made under it is deleted afterwards."""
+    prefix = f"t{uuid.uuid4().hex[:10]}"
+    yield f"{re.sub('^http', 'opensearch', url)}/{prefix}"
+    with contextlib.suppress(urllib.error.HTTPError):
+        ask(url, f"/{prefix}.*?expand_wildcards=all", "DELETE")
 
 
 # ------------------------------------------------------------------------------------------------ one for all tests

@@ -15,6 +15,7 @@ from .client import Cluster, Conflict, NotThere
 log = logging.getLogger("searchapi.opensearch")
 
 TRIES = 100  # of a compare-and-swap; each time at least one of those who try gets through
+LONGEST = 512  # bytes of an id that OpenSearch takes
 STARTING = 5.0  # seconds that an index which another host has just made may take until it answers
 UNSEARCHED = {"type": "text", "index": False}  # of any length
 KEYWORD = {"type": "keyword"}
@@ -52,6 +53,8 @@ class Table:
 
     def get(self, id: str) -> tuple[dict[str, Any], Stamp] | None:
         """The document as it is now."""
+        if len(id.encode()) > LONGEST:  # a client may ask for anything
+            return None
         found = self.cluster.ask("GET", f"/{self.name}/_doc/{quote(id, safe='')}", again=True, missing=True)
         return (found["_source"], stamp_of(found)) if found and found["found"] else None
 
