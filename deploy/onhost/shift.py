@@ -167,12 +167,13 @@ class Shift:
             with internal_key(self.places, release, f"shipping {release.name}") as instance.key:
                 indexes = asking.wait_caught_up(instance, self._look, self.say)
                 paths = asking.search_all(instance, indexes, self._look)
-                asked = asking.soak(instance, paths, seconds, self._look)
-            self.say(f"soaked for {seconds:.0f} s: {asked} good answers over {len(indexes)} indexes, no process ended")
+                took = asking.soak(instance, paths, seconds, self._look)
+                asking.require_speed(took, Instance(self.places.live, instance.key))
+            self.say(f"soaked for {seconds:.0f} s: {len(took)} good answers over {len(indexes)} indexes, no process ended")
         except Failed as error:
             time.sleep(0.2)  # journald is a little behind
             said = dict.fromkeys(map(_shortened, self.system.errors_of(_services(slot), started)))  # the first is the cause
-            raise Failed("; it said: ".join([str(error), *list(said)[:2]])) from None
+            raise Failed("; it said: ".join([str(error), *list(filter(None, said))[:2]])) from None
 
     def _warm(self, release: Release) -> bool:
         """Whether the slot still runs this release, and it can take traffic as it is."""
@@ -249,10 +250,12 @@ def _processes(unit: Unit) -> frozenset[int]:
 
 
 def _shortened(line: str) -> str:
-    """The message of a line of JSON, and what a traceback ends with."""
+    """The message of a line of JSON, and what a traceback ends with. Nothing of a line about a request: it has no message."""
     with contextlib.suppress(ValueError):
         found = json.loads(line)
-        if isinstance(found, dict) and "message" in found:
+        if isinstance(found, dict):
+            if "message" not in found:
+                return ""
             ends = str(found.get("traceback", "")).strip().splitlines()[-1:]
             line = ": ".join([str(found["message"]), *ends])
     return line if len(line) < 300 else line[:300] + "…"

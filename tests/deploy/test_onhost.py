@@ -140,6 +140,19 @@ def test_a_first_release_that_is_broken_leaves_nothing_live(server: Server) -> N
     assert server.deploy() == server.live
 
 
+def test_one_that_answers_far_more_slowly_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Than the live one, that is: where all is slow, or nothing is live yet, it is not to blame."""
+    monkeypatch.setattr(asking, "SLOW", 0.3)
+    for _ in range(2):
+        server.shift().deploy(slow := server.ship(kind="slow"), soak=1.5)
+        assert server.live == slow
+    good = server.deploy()
+    with pytest.raises(Failed, match=r"a search takes it \d\.\d s, and what is live 0\.\d\d s"):
+        server.shift().deploy(server.ship(kind="slow"), soak=1.5)
+    assert server.live == good
+    server.settled()
+
+
 def test_a_release_that_starts_slowly_is_waited_for(server: Server) -> None:
     server.deploy()
     assert server.deploy(kind="later") == server.live
