@@ -18,6 +18,7 @@ from .topics import Job, ProvisionFailed
 from .web import DEBIAN
 
 TOPICS: tuple[Callable[[Job], None], ...] = (
+    topics.alone,
     topics.packages,
     topics.users,
     topics.folders,
