@@ -53,7 +53,10 @@ def deploy(host: Host, ref: str = "HEAD", say: Say = print, repository: Path = R
         _require_room(connection)
         name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{commit[:12]}"
         say(f"shipping {name} to {host.name}: {revision['subject']}")
-        _ask(connection, commands.ship(name, json.dumps(revision), secrets.token_hex(4)), archive(repository, commit))
+        try:
+            _ask(connection, commands.ship(name, json.dumps(revision), secrets.token_hex(4)), archive(repository, commit))
+        except CommandFailed as error:
+            raise ReleaseError(f"{name} could not be shipped, and nothing was changed: {error.said or error}.") from None
         _run(host, connection, f"{commands.RELEASES}/{name}", say, "deploy", name)
 
 
@@ -113,7 +116,12 @@ def unlock(host: Host, say: Say = print) -> None:
             say("stopping what is under way")
             _ask(connection, commands.stop_run())  # it undoes what it has begun
         run = ["--run", _new_run(), "--by", who()]
-        said = _ask(connection, commands.onhost(folder, "repair", *run)).out.rstrip()
+        try:
+            said = _ask(connection, commands.onhost(folder, "repair", *run)).out.rstrip()
+        except CommandFailed as error:
+            raise ReleaseError(
+                f"It could not be cleaned up: {error.said or error}. Mend that and run `fab unlock` again."
+            ) from None
         say(said or "nothing is half done")
         say(_ask(connection, commands.onhost(folder, "releases")).out.rstrip())
 

@@ -132,6 +132,14 @@ def test_what_failed_is_an_error_with_its_reason(server: SshServer) -> None:
         release.rollback(server.host, say=lambda _: None)
 
 
+def test_a_server_that_has_no_room(server: SshServer, repository: Path) -> None:
+    """Why nothing was shipped, without the script that says so; and nothing of it is left."""
+    server.program("tar", "echo 'tar: x: No space left on device' >&2; exit 2")
+    with pytest.raises(ReleaseError, match=r"could not be shipped, and nothing was changed: tar: x: No space left on device\."):
+        release.deploy(server.host, "HEAD", lambda _: None, repository)
+    assert len(list(Path(commands.RELEASES).iterdir())) == 1
+
+
 def test_one_at_a_time(server: SshServer, repository: Path) -> None:
     """Nothing is shipped while something is under way; one that is ending is waited for, and not for ever."""
     for state in ("active", "deactivating"):
