@@ -128,6 +128,8 @@ def _reason(error: Exception) -> str:
     """Why no connection was made, in a few words. paramiko puts the errors of all addresses of a name into one without a text."""
     if isinstance(error, NoValidConnectionsError):
         error = next(iter(error.errors.values()))
+    if "protocol banner" in str(error):  # so OpenSSH 10 does for a while with an address whose logins failed
+        return "what answers is no SSH server, or one that takes nobody from here for a minute after logins that failed"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 

@@ -137,7 +137,7 @@ except ConnectionFailed as error:
 listener.close()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
-    assert "cannot be reached" in done.stdout and done.stderr == "", done.stderr
+    assert "cannot be reached as deploy: what answers is no SSH server" in done.stdout and done.stderr == "", done.stderr
 
 
 def test_what_fails_says_the_end_of_what_it_said(connection):
