@@ -22,12 +22,13 @@ from typing import Any
 from . import asking, copying, environment, tidying
 from .asking import Instance
 from .checks import Refused, preflight, require_formats
-from .places import Places, Release, indexer, moment, parts
+from .places import Places, Release, indexer, moment, parts, web
 from .settling import clear, finish, settle, stay_warm, undo
 from .system import Failed, Unit, descendants
 
 SOAK = 10.0  # seconds of real searches before a new release has traffic
 SOAK_BACK = 1.0  # the same of one that has had it before
+ASIDE, LIVE = 20, 200  # CPUWeight of a web server that is being tried, and of one that has the traffic (deploy/systemd)
 HANDED_OVER = 1.0  # seconds that the new indexer is watched when it works
 
 
@@ -158,6 +159,7 @@ class Shift:
         # What is written meanwhile moves the figure too, also of a release that never gets ready: it counts up to here.
         goal = max((tidying.reached(data, each) for each in there), default=0)
         try:
+            self.system.weigh(ASIDE, web(slot))  # to import a whole application takes a second of the processor
             self.system.start(*parts(slot))
             self._watch(slot)
             instance = Instance(self.places.socket(slot))
@@ -206,6 +208,7 @@ class Shift:
         places, slot = self.places, self.intent["slot"]
         self._mean(phase="switching")
         self.system.enable(*parts(slot))
+        self.system.weigh(LIVE, web(slot))
         self.system.sync()
         self.system.link(places.live, str(places.socket(slot)))
         if (why := Instance(places.live).ready()) is not None:

@@ -66,6 +66,11 @@ class System:
         """Not waited for."""
         self._systemctl("try-restart", "--no-block", *units)
 
+    def weigh(self, weight: int, *units: str) -> None:
+        """Their share of the processor, where there is not enough for all; until the next reboot, whatever becomes of them."""
+        for unit in units:
+            self._systemctl("set-property", "--runtime", unit, f"CPUWeight={weight}")
+
     def enable(self, *units: str) -> None:
         """That they start at a reboot. systemd need not read all its files again for that."""
         self._systemctl("enable", "--quiet", "--no-reload", *units)
@@ -218,6 +223,7 @@ def administration(release: str, environment: Sequence[str], arguments: Sequence
         f"RuntimeMaxSec={LIMIT:.0f}s",
         "TimeoutStopSec=5s",
         "NoNewPrivileges=yes",
+        "CPUWeight=20",
         *(f"Environment={pair}" for pair in environment),
     ]
     options = [f"--property={each}" for each in properties]

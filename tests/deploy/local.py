@@ -25,7 +25,7 @@ from deploy.onhost.places import SLOTS, Places, cooling, parts
 from deploy.onhost.system import Failed, System, Unit
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CHANGES = ("start", "stop", "restart", "enable", "disable", "write", "append", "link", "rename", "remove")
+CHANGES = ("start", "stop", "restart", "weigh", "enable", "disable", "write", "append", "link", "rename", "remove")
 
 TINY = """
 import json, os, threading, time
@@ -106,6 +106,10 @@ class LocalSystem(System):
     def restart(self, *units: str) -> None:
         self.stop(*units)
         self.start(*units)
+
+    def weigh(self, weight: int, *units: str) -> None:
+        for unit in units:
+            (self.known / f"{unit}.weight").write_text(str(weight))
 
     def enable(self, *units: str) -> None:
         for unit in units:

@@ -62,7 +62,7 @@ def test_administration() -> None:
     options = [
         *("--property=User=searchapi", "--property=Group=searchapi", "--property=LoadCredential=env:/etc/searchapi/env"),
         *("--property=WorkingDirectory=/r", "--property=UMask=0077", "--property=RuntimeMaxSec=60s"),
-        *("--property=TimeoutStopSec=5s", "--property=NoNewPrivileges=yes"),
+        *("--property=TimeoutStopSec=5s", "--property=NoNewPrivileges=yes", "--property=CPUWeight=20"),
         "--property=Environment=ENVIRONMENT=production",
         "--property=Environment=DATA_DIR=/var/lib/searchapi",  # pragma: allowlist secret
     ]
