@@ -71,7 +71,7 @@ def test_what_locks_us_out_is_taken_back(server, named, provisioned, reach):
         running.dies()
         assert "} drop" in server.shell("nft list table inet searchapi; cat /etc/searchapi/firewall.nft"), running.said
         reach.note(
-            "locked out, until the server lets in again", eventually(lambda: lets_in(server), "it takes it back", 30), "s", GUARD
+            "locked out, until the server lets in again", eventually(lambda: lets_in(server), "it takes it back", 30), "s", GUARD + 5
         )
         named.types("git checkout -q -- deploy/server")
         edits(named, "server/sshd.conf", lambda text: f"{text}AllowUsers nobody\n")
