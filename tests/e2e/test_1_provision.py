@@ -70,9 +70,8 @@ def test_what_locks_us_out_is_taken_back(server, named, provisioned, reach):
         eventually(lambda: running.process.poll() is not None or not lets_in(server), "the firewall closes", 30)
         running.dies()
         assert "} drop" in server.shell("nft list table inet searchapi; cat /etc/searchapi/firewall.nft"), running.said
-        reach.note(
-            "locked out, until the server lets in again", eventually(lambda: lets_in(server), "it takes it back", 30), "s", GUARD + 5
-        )
+        took = eventually(lambda: lets_in(server), "it takes it back", 30)
+        reach.note("locked out, until the server lets in again", took, "s", GUARD + 5)
         named.types("git checkout -q -- deploy/server")
         edits(named, "server/sshd.conf", lambda text: f"{text}AllowUsers nobody\n")
         ran = named.fab("provision", check=False)
