@@ -36,8 +36,8 @@ _REQUEST = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _ONHOST = ("/usr/bin/python3", "-B", "-m", "deploy.onhost")
 
 _SHIP = """
-partial="$1/.$2.partial"
-rm -rf -- "$partial"
+partial="$1/.$2.$4.partial"
+trap 'rm -rf -- "$partial"' EXIT
 umask 022
 mkdir -- "$partial"
 tar -xzf - -C "$partial" --no-same-owner --no-same-permissions
@@ -45,6 +45,7 @@ printf '%s\\n' "$3" >"$partial/REVISION"
 printf 'RELEASE=%s\\n' "$2" >"$partial/release.env"
 chmod -R a-w,a+rX -- "$partial"
 sync -f -- "$partial"
+if [ -e "$1/$2" ]; then echo "somebody else ships the same commit in the same second; $2 is there already" >&2; exit 1; fi
 mv -T -- "$partial" "$1/$2"
 sync -- "$1"
 """
@@ -54,9 +55,9 @@ elif [ -d "$1/releases" ]; then find "$1/releases" -mindepth 1 -maxdepth 1 -type
 """
 
 
-def ship(name: str, revision: str) -> Argv:
-    """Unpacks a tar.gz from its input as a release, which is there whole or not at all."""
-    return shell(_SHIP, RELEASES, name, revision)
+def ship(name: str, revision: str, token: str) -> Argv:
+    """Unpacks a tar.gz from its input as a release, which is there whole or not at all. token: no other attempt has the same."""
+    return shell(_SHIP, RELEASES, name, revision, token)
 
 
 def live_folder() -> Argv:

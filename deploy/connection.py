@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import logging
 import socket
 import threading
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import fabric
 import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
 from paramiko.pkey import UnknownKeyType
+from paramiko.ssh_exception import NoValidConnectionsError
 
 from .commands import line
 from .inventory import Host
@@ -23,13 +25,19 @@ CONNECT = 15  # seconds
 KEEPALIVE = 15  # seconds between signs of life
 SILENCE = 60  # seconds for which nothing that was sent is acknowledged, and the connection is lost
 
+logging.getLogger("paramiko").addHandler(logging.NullHandler())  # what it would print with a traceback, we say in one line
+
 
 class ConnectionFailed(Exception):
     """The server could not be reached, was not the one that is expected, or did not let us in: in one line."""
 
 
 class NotLetIn(ConnectionFailed):
-    """The server is the right one, but takes none of our keys for this user."""
+    """The server is the right one, but takes none of our keys for this user. locked: at least one could not be shown to it."""
+
+    def __init__(self, message: str, locked: bool = False):
+        super().__init__(message + " One has a passphrase: `ssh-add` it to your SSH agent." * locked)
+        self.locked = locked
 
 
 class CommandFailed(Exception):
@@ -60,7 +68,7 @@ class PinnedKey(paramiko.MissingHostKeyPolicy):
         if not hmac.compare_digest(found, self.fingerprint):
             raise ConnectionFailed(
                 f"{hostname} shows the {key.get_name()} host key {found}, but hosts.toml has {self.fingerprint}: this is another "
-                "server, or somebody stands in between. Nothing was sent to it."
+                "server, or somebody stands in between; or that is the fingerprint of another of its keys. Nothing was sent to it."
             )
 
 
@@ -84,9 +92,11 @@ def connect(host: Host, user: str | None = None) -> fabric.Connection:
         if isinstance(error, ConnectionFailed):
             raise
         if refused:  # also where paramiko says something else, of the last key that it tried
-            raise NotLetIn(f"{host.address} takes none of your SSH keys for the user {made.user}.") from None
-        said = str(error) or type(error).__name__
-        raise ConnectionFailed(f"{made.user}@{host.address}:{host.port} cannot be reached: {said}.") from None
+            raise NotLetIn(
+                f"{host.address} takes none of your SSH keys for the user {made.user}.", _is_locked(error, host)
+            ) from None
+        where = f"{host.address}, port {host.port},"
+        raise ConnectionFailed(f"{where} cannot be reached as {made.user}: {_reason(error)}.") from None
     made.transport.set_keepalive(KEEPALIVE)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         made.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE * 1000)
@@ -105,6 +115,22 @@ def _keys(host: Host) -> dict[str, Any]:
         return {"allow_agent": True, "look_for_keys": False}
     except (paramiko.SSHException, UnknownKeyType, ValueError, UnsupportedAlgorithm):
         raise ConnectionFailed(f"[{host.name}] identity: {host.identity} is no private key of OpenSSH.") from None
+
+
+def _is_locked(error: Exception, host: Host) -> bool:
+    """Whether a key was not shown because nobody was there to unlock it."""
+    if host.identity is None:
+        return isinstance(error, paramiko.PasswordRequiredException)
+    return "pkey" not in _keys(host)
+
+
+def _reason(error: Exception) -> str:
+    """Why no connection was made, in a few words. paramiko puts the errors of all addresses of a name into one without a text."""
+    if isinstance(error, NoValidConnectionsError):
+        error = next(iter(error.errors.values()))
+    if "protocol banner" in str(error):  # so OpenSSH 10 does for a while with an address whose logins failed
+        return "what answers is no SSH server, or one that takes nobody from here for a minute after logins that failed"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _is_open(connection: fabric.Connection) -> bool:

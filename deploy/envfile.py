@@ -26,10 +26,13 @@ def given(host: Host) -> str | None:
     if host.env_file is None:
         return None
     try:
-        text = host.env_file.read_text()
+        text = host.env_file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise InventoryError(f"[{host.name}] env_file: {host.env_file} cannot be read: {reason}.") from None
+    for number, line in enumerate(_lines(text), 1):
+        if line.strip() and not line.lstrip().startswith("#") and _row(line) is None:
+            raise InventoryError(f"{host.env_file.name}: line {number} is not NAME=value, nor a comment that begins with #.")
     _check(host.env_file.name, parse(_complete(host, text)), host)
     return text
 

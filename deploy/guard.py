@@ -1,5 +1,5 @@
 """Changes that could lock us out of a server. Such a change takes itself back after some minutes, by a timer on the server that
-needs nobody; a second, fresh connection that works stops the timer."""
+needs nobody, or when the server reboots; a second, fresh connection that works stops that."""
 
 from __future__ import annotations
 
@@ -11,23 +11,37 @@ from .commands import Argv, as_root, line, shell
 from .connection import CommandFailed, ConnectionFailed, NotLetIn, connect, execute
 from .inventory import Host
 from .machine import Machine
+from .render import render
 
 SECONDS = 180
 PATIENCE = 20  # seconds in which a fresh connection must work
-_STATE = "/run/searchapi-guard"
+_STATE = "/var/lib/searchapi-guard"
+_UNITS = "/etc/systemd/system"
 
-# $1 the folder of what is needed to go back, $2 the unit, $3 the file, $4 seconds; stdin: what undoes the change.
-_ARM = """rm -rf -- "$1"; install -d -m 700 -- "${1%/*}" "$1"
+# $1 the folder of what is needed to go back, $2 where the unit's file is to be, $3 the file, $4 seconds, $5 the unit's text; stdin:
+# what undoes the change. The unit comes last: where it is, all that it needs is.
+_ARM = """umask 077
+rm -rf -- "$1"; install -d -m 700 -- "${1%/*}" "$1"
 cat >"$1/undo"
 if [ -e "$3" ]; then cp -a -- "$3" "$1/was"; fi
-systemd-run --quiet --collect --unit="$2" --on-active="$4s" --timer-property=AccuracySec=1s --property=Type=oneshot \\
-    sh -eu "$1/undo\""""
-# Runs with the folder, the file and the command that brings the file into effect as $1, $2, $3…
-_UNDO = """state=$1 path=$2
-shift 2
+printf %s "$5" >"$1/unit"; chmod 644 "$1/unit"; sync -f -- "$1"; mv -fT -- "$1/unit" "$2"
+unit=${2##*/}
+systemctl enable --quiet "$unit"
+systemd-run --quiet --collect --unit="$unit" --on-active="$4s" --timer-property=AccuracySec=1s"""
+# Runs with the folder, the unit's file, the file and the command that brings the file into effect as $1, $2, $3, $4…
+_UNDO = """state=$1 unit=$2 path=$3
+shift 3
 if [ -e "$state/was" ]; then cp -a -- "$state/was" "$path.old"; mv -fT -- "$path.old" "$path"; else rm -f -- "$path"; fi
 "$@"
+systemctl disable --quiet "${unit##*/}"
+rm -rf -- "$unit" "$state"
 """
+# The timer first: where it is up already, the change is taken back and this fails.
+_DISARM = """unit=${2##*/}
+systemctl stop "${unit%.service}.timer"
+systemctl disable --quiet "$unit"
+rm -rf -- "$2" "$1"
+systemctl daemon-reload"""
 
 
 class LockedOut(Exception):
@@ -46,17 +60,18 @@ def guarded(
 ) -> bool:
     """The file `path` with this text, brought into effect by a command that works with and without the file. Answers whether it was
     another. proof: raises CommandFailed where the file has no effect. Raises LockedOut, and everything is as it was before."""
-    unit, state = f"searchapi-guard-{name}", f"{_STATE}/{name}"
-    if not machine.plan and machine.holds(["systemctl", "is-active", "--quiet", f"{unit}.timer"]):
-        machine.do(f"take back an unfinished change of {path}", _take_back(unit))
+    unit, state = f"{_UNITS}/searchapi-guard-{name}.service", f"{_STATE}/{name}"
+    if not machine.plan and machine.holds(["test", "-e", unit]):
+        machine.do(f"take back an unfinished change of {path}", _take_back(name))
     if machine.same(path, text):
         return False
     if machine.plan:
         machine.file(path, text)
         machine.tell(f"  {line(effect)}\n  and back again in {seconds} s, unless a fresh connection works")
         return True
-    undo = f"set -- {line([state, path, *effect])}\n{_UNDO}".encode()
-    execute(machine.connection, as_root(shell(_ARM, state, unit, path, str(seconds)), machine.connection.user), undo)
+    undo = f"set -- {line([state, unit, path, *effect])}\n{_UNDO}".encode()
+    service = render("server/guard.service", UNDO=f"{state}/undo")
+    execute(machine.connection, as_root(shell(_ARM, state, unit, path, str(seconds), service), machine.connection.user), undo)
     try:
         machine.file(path, text)
         machine.ask(effect)
@@ -65,10 +80,10 @@ def guarded(
     except (CommandFailed, ConnectionFailed) as error:
         why = getattr(error, "said", "") or error
         with contextlib.suppress(CommandFailed, ConnectionFailed):
-            machine.ask(_take_back(unit))
+            machine.ask(_take_back(name))
             raise LockedOut(f"{path} was taken back, nothing has changed: {why}") from None
         raise LockedOut(f"{path} takes itself back within {seconds} s: {why}") from None
-    machine.ask(["systemctl", "stop", f"{unit}.timer"])
+    machine.ask(shell(_DISARM, state, unit))
     return True
 
 
@@ -89,6 +104,6 @@ def comes_in(host: Host) -> None:
         execute(fresh, as_root(["true"], host.user))
 
 
-def _take_back(unit: str) -> Argv:
-    """Now, and not a second time by itself."""
-    return shell('systemctl start "$1.service"; systemctl stop "$1.timer"', unit)
+def _take_back(name: str) -> Argv:
+    """Now, and not a second time by itself. After a reboot there is no timer."""
+    return shell('systemctl start "$1.service"; systemctl stop "$1.timer" 2>/dev/null || :', f"searchapi-guard-{name}")

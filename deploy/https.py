@@ -75,7 +75,7 @@ def obtain(job: Job, anew: bool) -> bool:
         why = "the certificate authority says: " + _last_words(done.out + done.err)
     job.notes.append(
         f"no certificate{' of this authority' if anew else ', so nothing answers on https'} yet: {why} "
-        f"Let {host.domain} point to {host.address}, then run `fab provision` again."
+        f"When that is mended, and {host.domain} points to {host.address}, run `fab provision` again."
     )
     return False
 

@@ -47,6 +47,7 @@ class Host:
 _PATHS = ("env_file", "identity", "acme_ca")
 _NEEDED = ("address", "host_key", "domain", "email")
 _KNOWN = tuple(f.name for f in fields(Host) if f.name != "name")
+_SERVICES = ("searchapi", "redis", "www-data", "nobody")
 _FORMS: dict[str, tuple[str, str]] = {
     "address": (r"[A-Za-z0-9:][A-Za-z0-9.:_-]*", "an IP address or host name"),
     "host_key": (r"SHA256:[A-Za-z0-9+/]{43}=?", "as `ssh-keygen -lf` prints it: SHA256:… (43 letters)"),
@@ -85,7 +86,13 @@ def hosts(path: Path = HOSTS) -> dict[str, Host]:
         raise InventoryError(f"{path} cannot be read: {error}.") from None
     if not tables:
         raise InventoryError(f"{path} names no server; hosts.example.toml shows one.")
-    return {name: _host(name, table, path) for name, table in tables.items()}
+    found = {name: _host(name, table, path) for name, table in tables.items()}
+    names: dict[tuple[str, int], str] = {}
+    for name, host in found.items():
+        other = names.setdefault((host.address, host.port), name)
+        if other != name:
+            raise InventoryError(f"{path.name}: [{other}] and [{name}] are one server, {host.address}; each needs its own.")
+    return found
 
 
 def _host(name: str, table: Any, path: Path) -> Host:
@@ -102,6 +109,8 @@ def _host(name: str, table: Any, path: Path) -> Host:
     for member in _NEEDED:
         if member not in table:
             raise InventoryError(f"{path.name}: [{name}] lacks {member!r}.")
+    if table.get("user") in _SERVICES:
+        raise InventoryError(f"{path.name}: [{name}] user {table['user']!r} is a service's, which must not become root.")
     values = {"environment": "staging" if name == "staging" else "production", **table}
     for member, value in values.items():
         _check(f"{path.name}: [{name}] {member}", member, value)

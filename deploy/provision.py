@@ -18,6 +18,7 @@ from .topics import Job, ProvisionFailed
 from .web import DEBIAN
 
 TOPICS: tuple[Callable[[Job], None], ...] = (
+    topics.alone,
     topics.packages,
     topics.users,
     topics.folders,
@@ -56,15 +57,16 @@ def first_connection(host: Host) -> fabric.Connection:
     """As the host's user where it is there and may do everything, else as root. Raises ConnectionFailed."""
     try:
         connection = connect(host)
-    except NotLetIn as refused:
+    except NotLetIn:
         if host.user == "root":
             raise
         try:
             return connect(host, "root")
-        except NotLetIn:
+        except NotLetIn as refused:
             raise NotLetIn(
-                f"{str(refused).rstrip('.')}, nor for root. Add your public key to root's authorized_keys in the server's "
-                "console, or name the private one as `identity`."
+                f"{host.address} takes none of your SSH keys for the user {host.user}, nor for root. Add your public key to root's "
+                "authorized_keys in the server's console, or name the private one as `identity`.",
+                refused.locked,
             ) from None
     if execute(connection, as_root(["true"], host.user), check=False).status:
         connection.close()

@@ -22,7 +22,7 @@ import fabric
 
 from . import commands
 from .commands import Argv, as_root
-from .connection import CommandFailed, ConnectionFailed, Done, connect, execute
+from .connection import CommandFailed, ConnectionFailed, Done, NotLetIn, connect, execute
 from .inventory import Host
 from .streaming import stream
 
@@ -32,6 +32,7 @@ NEEDED = ("deploy/onhost/__main__.py", "requirements.txt", "searchapi/data.json"
 PATIENCE = 180.0  # seconds in which a lost connection may come back
 ENDING = 15.0  # seconds in which a run that has said its last word is gone
 AGAIN = 3.0  # seconds between attempts
+MUTE = 3  # times that the lines may end without the last one: then the server cannot tell, as with a mistake in deploy/onhost
 
 Say = Callable[[str], None]
 
@@ -52,7 +53,10 @@ def deploy(host: Host, ref: str = "HEAD", say: Say = print, repository: Path = R
         _require_room(connection)
         name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{commit[:12]}"
         say(f"shipping {name} to {host.name}: {revision['subject']}")
-        _ask(connection, commands.ship(name, json.dumps(revision)), archive(repository, commit))
+        try:
+            _ask(connection, commands.ship(name, json.dumps(revision), secrets.token_hex(4)), archive(repository, commit))
+        except CommandFailed as error:
+            raise ReleaseError(f"{name} could not be shipped, and nothing was changed: {error.said or error}.") from None
         _run(host, connection, f"{commands.RELEASES}/{name}", say, "deploy", name)
 
 
@@ -112,7 +116,12 @@ def unlock(host: Host, say: Say = print) -> None:
             say("stopping what is under way")
             _ask(connection, commands.stop_run())  # it undoes what it has begun
         run = ["--run", _new_run(), "--by", who()]
-        said = _ask(connection, commands.onhost(folder, "repair", *run)).out.rstrip()
+        try:
+            said = _ask(connection, commands.onhost(folder, "repair", *run)).out.rstrip()
+        except CommandFailed as error:
+            raise ReleaseError(
+                f"It could not be cleaned up: {error.said or error}. Mend that and run `fab unlock` again."
+            ) from None
         say(said or "nothing is half done")
         say(_ask(connection, commands.onhost(folder, "releases")).out.rstrip())
 
@@ -167,7 +176,10 @@ def _git_bytes(repository: Path, *arguments: str) -> bytes:
 
 @contextlib.contextmanager
 def opened(host: Host) -> Iterator[fabric.Connection]:
-    connection = connect(host)
+    try:
+        connection = connect(host)
+    except NotLetIn as error:
+        raise NotLetIn(f"{error} A new server is made ready by `fab provision`.") from None
     try:
         yield connection
     finally:
@@ -252,7 +264,7 @@ def _run(host: Host, connection: fabric.Connection, folder: str, say: Say, *argu
 def follow(host: Host, connection: fabric.Connection, folder: str, run: str, say: Say) -> str:
     """Say the lines of a run until its last, which is returned. A lost connection is made again; the run goes on meanwhile."""
     argv = commands.onhost(folder, "follow", run)
-    shown, last = 0, ""
+    shown, last, mute = 0, "", 0
     with contextlib.ExitStack() as stack:
         while True:
             try:
@@ -262,6 +274,10 @@ def follow(host: Host, connection: fabric.Connection, folder: str, run: str, say
                         shown, last = max(shown, number + 1), row
                 if last.startswith("== "):
                     return last
+                mute += 1
+                if mute == MUTE:
+                    told = f" It said last: {last.strip()}." if last else ""
+                    raise ReleaseError(f"The server does not say what becomes of it; `fab status` tells what is live.{told}")
                 raise ConnectionFailed("The lines from the server ended.")
             except ConnectionFailed as error:
                 say(f"{error} It goes on there; connecting again …")

@@ -54,6 +54,19 @@ fi"""
 _WITH_SECRET = """umask 077
 { cat; printf 'SECRET_KEY='; head -c 48 /dev/urandom | base64 -w0 | tr '+/' '-_'; echo; } >"$1.new"
 chown root:root "$1.new"; mv -fT "$1.new" "$1\""""
+# What would end with our Nginx and our Redis: a line each. $1 their folder. What Debian has in `default` is nobody's.
+_OTHERS = """debian=$(dpkg-query -W -f '${Conffiles}' nginx nginx-common nginx-core 2>/dev/null) || :
+if [ -e "$1/nginx/nginx.conf" ] && [ ! -e "$1/nginx/searchapi" ]; then
+    for site in "$1"/nginx/sites-enabled/*; do
+        [ -e "$site" ] || continue
+        sum=$(md5sum <"$site"); sum=${sum%% *}
+        case $debian in *"$sum"*) ;; *) echo "Nginx serves $site" ;; esac
+    done
+fi
+if [ ! -e "$1/redis/searchapi.conf" ] && command -v redis-cli >/dev/null; then
+    case $(timeout 5 redis-cli info keyspace 2>&1 || :) in *db[0-9]*:keys=* | *NOAUTH*) echo "Redis holds data" ;; esac
+fi"""
+_ETC = "/etc"
 _RELOAD_SSHD = shell("sshd -t; systemctl try-reload-or-restart ssh.service")
 _RELOAD_FIREWALL = shell(
     'systemctl daemon-reload; if [ -e "$1" ]; then systemctl reload-or-restart "$2"; else systemctl stop "$2"; fi',
@@ -77,6 +90,16 @@ class Job:
     @property
     def settings(self) -> dict[str, str]:
         return envfile.parse(self.env)
+
+
+def alone(job: Job) -> None:
+    """Refuses a server that serves something else, rather than ending that. Nothing was touched yet."""
+    others = job.machine.ask(shell(_OTHERS, _ETC)).out.splitlines()
+    if others:
+        raise ProvisionFailed(
+            f"{' and '.join(others)}: this server is in use, and that would end. Take one that nothing else runs on; or, where "
+            "it is no longer needed, remove it (the link in sites-enabled; `redis-cli flushall`) and run `fab provision` again."
+        )
 
 
 def packages(job: Job) -> None:
@@ -128,8 +151,19 @@ def firewall(job: Job) -> None:
     text = render("server/firewall.nft", PORTS=", ".join(map(str, sorted({*ports, 80, 443}))))
     changed = guarded(machine, job.host, "firewall", FIREWALL, text, _RELOAD_FIREWALL)
     machine.units("searchapi-firewall.service")
+    said = machine.ask(["ufw", "status"], check=False).out
+    if not ufw_lets_in(said):
+        job.notes.append("ufw is active too, and what it refuses stays refused; type on the server: ufw allow 80,443/tcp")
     if not changed:
         machine.unless(["nft", "list", "table", "inet", "searchapi"], "load the firewall again", _RELOAD_FIREWALL)
+
+
+def ufw_lets_in(said: str) -> bool:
+    """Whether Ubuntu's firewall is off or leaves the web open, by what `ufw status` says."""
+    rows = [row.partition(" ALLOW")[0].split() for row in said.splitlines() if " ALLOW" in row]
+    names = {" ".join(row) for row in rows}
+    ports = {port for row in rows if row for port in row[0].removesuffix("/tcp").split(",")}
+    return "Status: active" not in said or {"80", "443"} <= ports or not names.isdisjoint({"Nginx Full", "WWW Full", "Anywhere"})
 
 
 def ssh_ports(host: Host, connection: str, listening: set[int]) -> set[int]:

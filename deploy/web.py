@@ -42,7 +42,7 @@ _HTTPS = f"{_NGINX}/sites/https.conf"
 _OLDEST = (1, 19, 4)  # knows ssl_reject_handshake
 _HTTP2 = (1, 25, 1)  # knows `http2 on`, and warns of `listen … http2`
 _HYBRID = (3, 5)  # of OpenSSL: knows X25519MLKEM768; before, `nginx -t` fails of it
-_BY_LIFETIME = (4, 0)  # of certbot: renews with a third of the lifetime left
+_BY_LIFETIME = (4, 1)  # of certbot: renews when the authority says, or with a third of the lifetime left
 
 _RATE, _BURST, _CONNECTIONS, _READ_SECONDS = 200, 1200, 100, 120
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
@@ -110,7 +110,7 @@ def files(host: Host, server: Server, settings: Mapping[str, str] | None = None)
         found[f"{_SCRIPTS}/{script}"] = render(f"certbot/{script}")
     gate, ca = server.certbot < _BY_LIFETIME, host.acme_ca is not None
     if gate or ca:
-        off = {"GATE": "" if gate else "# certbot itself, from 4.0: ", "CA": "" if ca else "# no other authority: "}
+        off = {"GATE": "" if gate else "# certbot itself, from 4.1: ", "CA": "" if ca else "# no other authority: "}
         found[_CERTBOT] = render("certbot/certbot.service.conf", **off)
     return found
 

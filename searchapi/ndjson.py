@@ -73,11 +73,14 @@ def read_document(data: bytes) -> dict[str, Any]:
 
 
 def _read_lines(stream: BinaryIO, limits: ReadLimits) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
-    position = 0
+    position = blank = 0
     for number, line in enumerate(_lines(stream, limits.max_document_bytes), 1):
         if number == 1 and line is not None:
             line = line.removeprefix(BOM)
         if line is not None and not line.strip():
+            blank += 1
+            if blank > limits.max_documents:  # a few kB of gzip may be hundreds of millions of them: half a minute of a processor
+                raise TooLarge(f"A request can hold {limits.max_documents:,} blank lines (MAX_DOCUMENTS).")
             continue
         if position == limits.max_documents:
             raise _too_many(limits)

@@ -76,22 +76,23 @@ def _change(places: Places, given: argparse.Namespace) -> int:
     if places.system.stopping():
         say("the server shuts down: this is taken up after it")
         return 1
-    left = repair(places, say)
-    if given.command == "repair":
-        if left is not None:
-            conclude(left)
-        return 0
     shift = Shift(places, given.run, given.by, say)
     try:
+        left = repair(places, say)
+        if given.command == "repair":
+            if left is not None:
+                conclude(left)
+            return 0
         if given.command == "deploy":
             shift.deploy(given.release)
         elif given.command == "rollback":
             shift.rollback(given.to)
         else:
             _snapshot(places, given, say)
-    except (Failed, Interrupted) as error:
-        if places.under_way():
-            return 1  # the server shuts down, or undoing failed: repair has the last word
+    except (Failed, Interrupted, OSError) as error:
+        if places.under_way():  # the server shuts down, or undoing failed: repair has the last word
+            say(f"not brought to its end: {error or 'it was told to stop'}")
+            return 1
         conclude(
             places.record_of(given.run) or note(places, given, "refused" if isinstance(error, Refused) else "failed", str(error))
         )
@@ -118,7 +119,8 @@ def note(places: Places, given: argparse.Namespace, outcome: str, reason: str | 
         "started": moment(),
     }
     record |= {"ended": moment(), "outcome": outcome, "reason": reason, **more}
-    places.system.append(places.history, json.dumps(record))
+    with contextlib.suppress(OSError):  # a full disk: the journal has it
+        places.system.append(places.history, json.dumps(record))
     places.system.record(json.dumps(record))
     return record
 

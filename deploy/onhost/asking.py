@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 import socket
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ READY = 3.0  # the same of /health/ready, which answers within 2 s itself
 PAUSE = 0.1  # seconds between questions of a soak
 STUCK = 40.0  # seconds without any progress after which an instance is not waited for any longer
 BUILDING = 180.0  # the same where it builds its indexes first: they are committed in large pieces
+SLOW = 1.0  # seconds for the usual search of a soak from which on it is compared with the live one's
+SLOWER = 5  # times as slow as that is too slow
+COMPARED = 10  # answers of the live one
 TELL = 15.0  # seconds between lines about progress
 _WORD = re.compile(r"[^\W_]{3,20}")
 
@@ -168,17 +172,36 @@ def search_all(instance: Instance, indexes: list[str], look: Callable[[], None])
     return found
 
 
-def soak(instance: Instance, paths: list[str], seconds: float, look: Callable[[], None]) -> int:
-    """Ask again and again for this long. How many answers there were, all good ones. Raises Failed."""
-    end, asked = time.monotonic() + seconds, 0
+def soak(instance: Instance, paths: list[str], seconds: float, look: Callable[[], None]) -> list[tuple[float, str]]:
+    """Ask again and again for this long. The seconds that each answer took, and to what, all of them good ones. Raises Failed."""
+    end, took = time.monotonic() + seconds, []
     for path in itertools.cycle(paths):
         if time.monotonic() >= end:
-            return asked
-        instance.ask(path)
-        asked += 1
+            break
+        took.append((timed(instance, path), path))
         look()
         time.sleep(PAUSE)
-    return asked
+    return took
+
+
+def timed(instance: Instance, path: str) -> float:
+    """Seconds until a good answer is there. Raises Failed."""
+    began = time.monotonic()
+    instance.ask(path)
+    return time.monotonic() - began
+
+
+def require_speed(took: list[tuple[float, str]], live: Instance) -> None:
+    """That its searches are not far slower than those of the one that serves. Raises Failed."""
+    searches = [(seconds, path) for seconds, path in took if "/search?" in path]
+    if not searches or (median := statistics.median(seconds for seconds, _ in searches)) < SLOW:
+        return
+    try:
+        usual = statistics.median(timed(live, path) for _, path in searches[:COMPARED])
+    except (Failed, OSError):
+        return  # whatever is the matter there, the new one is not to blame
+    if median > SLOWER * usual:
+        raise Failed(f"a search takes it {median:.1f} s, and what is live {usual:.2f} s")
 
 
 def _word_of(hits: list[dict[str, Any]]) -> str:

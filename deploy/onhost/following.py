@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
@@ -10,7 +11,7 @@ from typing import Any
 
 from .places import Places
 from .settling import repair
-from .system import UNIT
+from .system import UNIT, Failed
 
 OK, FAILED, GONE = 0, 1, 3  # exit statuses; GONE: nobody watches any more
 LAST = "== "  # how the last line of a run begins
@@ -57,7 +58,8 @@ def _without_last_line(places: Places, run: str) -> int:
     """It was killed, or the server was restarted under it."""
     with places.locked() as free:
         if free and (places.under_way() or {}).get("run") == run:
-            repair(places, print)
+            with contextlib.suppress(Failed, OSError):  # the record says what became of it, or that nobody knows
+                repair(places, print)
     record = places.record_of(run)
     if record is None:
         print(f"{LAST}failed: it ended without a word; `fab unlock` cleans up, and says what is live", flush=True)

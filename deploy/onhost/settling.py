@@ -22,7 +22,8 @@ def repair(places: Places, say: Callable[[str], None]) -> dict[str, Any] | None:
         else:
             if phase != "undoing":
                 intent |= {"phase": "undoing", "outcome": "interrupted", "reason": f"it was cut short while {phase}"}
-                places.system.write(places.intent, json.dumps(intent) + "\n")
+                with contextlib.suppress(OSError):  # a full disk: what runs is stopped all the same
+                    places.system.write(places.intent, json.dumps(intent) + "\n")
             record = undo(places, intent)
         say(f"{record['action']} of {record['to']}: {record['outcome']}, {record['reason']}")
     settle(places)
@@ -38,11 +39,11 @@ def undo(places: Places, intent: dict[str, Any]) -> dict[str, Any]:
         else:
             system.start(*parts(old))
             system.link(places.live, str(places.socket(old)))
-    if intent["outcome"] == "failed":
-        places.mark_bad(intent["to"], intent["reason"])
     if intent.get("touched") or intent["outcome"] == "failed":
         clear(places, slot)
     settle(places)
+    if intent["outcome"] == "failed":  # last: on a full disk it is what cannot be done
+        places.mark_bad(intent["to"], intent["reason"])
     return finish(places, intent, intent["outcome"], intent["reason"])
 
 

@@ -22,12 +22,13 @@ from typing import Any
 from . import asking, copying, environment, tidying
 from .asking import Instance
 from .checks import Refused, preflight, require_formats
-from .places import Places, Release, indexer, moment, parts
+from .places import Places, Release, indexer, moment, parts, web
 from .settling import clear, finish, settle, stay_warm, undo
 from .system import Failed, Unit, descendants
 
 SOAK = 10.0  # seconds of real searches before a new release has traffic
 SOAK_BACK = 1.0  # the same of one that has had it before
+ASIDE, LIVE = 20, 200  # CPUWeight of a web server that is being tried, and of one that has the traffic (deploy/systemd)
 HANDED_OVER = 1.0  # seconds that the new indexer is watched when it works
 
 
@@ -158,6 +159,7 @@ class Shift:
         # What is written meanwhile moves the figure too, also of a release that never gets ready: it counts up to here.
         goal = max((tidying.reached(data, each) for each in there), default=0)
         try:
+            self.system.weigh(ASIDE, web(slot))  # to import a whole application takes a second of the processor
             self.system.start(*parts(slot))
             self._watch(slot)
             instance = Instance(self.places.socket(slot))
@@ -167,12 +169,13 @@ class Shift:
             with internal_key(self.places, release, f"shipping {release.name}") as instance.key:
                 indexes = asking.wait_caught_up(instance, self._look, self.say)
                 paths = asking.search_all(instance, indexes, self._look)
-                asked = asking.soak(instance, paths, seconds, self._look)
-            self.say(f"soaked for {seconds:.0f} s: {asked} good answers over {len(indexes)} indexes, no process ended")
+                took = asking.soak(instance, paths, seconds, self._look)
+                asking.require_speed(took, Instance(self.places.live, instance.key))
+            self.say(f"soaked for {seconds:.0f} s: {len(took)} good answers over {len(indexes)} indexes, no process ended")
         except Failed as error:
             time.sleep(0.2)  # journald is a little behind
             said = dict.fromkeys(map(_shortened, self.system.errors_of(_services(slot), started)))  # the first is the cause
-            raise Failed("; it said: ".join([str(error), *list(said)[:2]])) from None
+            raise Failed("; it said: ".join([str(error), *list(filter(None, said))[:2]])) from None
 
     def _warm(self, release: Release) -> bool:
         """Whether the slot still runs this release, and it can take traffic as it is."""
@@ -205,6 +208,7 @@ class Shift:
         places, slot = self.places, self.intent["slot"]
         self._mean(phase="switching")
         self.system.enable(*parts(slot))
+        self.system.weigh(LIVE, web(slot))
         self.system.sync()
         self.system.link(places.live, str(places.socket(slot)))
         if (why := Instance(places.live).ready()) is not None:
@@ -249,10 +253,12 @@ def _processes(unit: Unit) -> frozenset[int]:
 
 
 def _shortened(line: str) -> str:
-    """The message of a line of JSON, and what a traceback ends with."""
+    """The message of a line of JSON, and what a traceback ends with. Nothing of a line about a request: it has no message."""
     with contextlib.suppress(ValueError):
         found = json.loads(line)
-        if isinstance(found, dict) and "message" in found:
+        if isinstance(found, dict):
+            if "message" not in found:
+                return ""
             ends = str(found.get("traceback", "")).strip().splitlines()[-1:]
             line = ": ".join([str(found["message"]), *ends])
     return line if len(line) < 300 else line[:300] + "…"

@@ -7,7 +7,9 @@ import os
 import pwd
 import shutil
 import socket
+import ssl
 import subprocess
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from pathlib import Path
 from ..units import web
 
 USER = "searchapi"
+LIMIT = 60.0  # seconds that an administrative command may take: one that hangs must not hang a deploy
 UNIT = "searchapi-deploy"  # what changes the server runs as this unit: there is one of a name
 
 
@@ -63,6 +66,11 @@ class System:
         """Not waited for."""
         self._systemctl("try-restart", "--no-block", *units)
 
+    def weigh(self, weight: int, *units: str) -> None:
+        """Their share of the processor, where there is not enough for all; until the next reboot, whatever becomes of them."""
+        for unit in units:
+            self._systemctl("set-property", "--runtime", unit, f"CPUWeight={weight}")
+
     def enable(self, *units: str) -> None:
         """That they start at a reboot. systemd need not read all its files again for that."""
         self._systemctl("enable", "--quiet", "--no-reload", *units)
@@ -96,7 +104,13 @@ class System:
 
     def administer(self, release: Path, *arguments: str, waiting: bool = True) -> str:
         """What it prints; nothing where it is not waited for. Raises Failed with what it says."""
-        return self.run(self.administration(release, *arguments, waiting=waiting))
+        began = time.monotonic()
+        try:
+            return self.run(self.administration(release, *arguments, waiting=waiting))
+        except Failed:
+            if time.monotonic() - began < LIMIT:
+                raise
+            raise Failed(f"`python -m searchapi {' '.join(arguments[:2])}` did not end within {LIMIT:.0f} s") from None
 
     def _systemctl(self, *arguments: str, check: bool = True) -> str:
         return self.run(["systemctl", *arguments], check=check)
@@ -106,9 +120,8 @@ class System:
     def run(self, argv: Sequence[str], check: bool = True, cwd: Path | None = None, **options) -> str:
         """What a program prints. Raises Failed with the end of what it said where it fails."""
         try:
-            done = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", cwd=cwd, **options
-            )
+            given = {"stdin": subprocess.DEVNULL} if options.get("input") is None else {}
+            done = subprocess.run(argv, capture_output=True, text=True, errors="replace", cwd=cwd, **given, **options)
         except OSError as error:
             raise Failed(f"{argv[0]} cannot be run: {error.strerror}") from None
         if check and done.returncode:
@@ -121,6 +134,18 @@ class System:
     def run_on_data(self, argv: Sequence[str], cwd: Path) -> str:
         """The same as the user who owns the data: files that root makes beside a database lock the service out of it."""
         return self.run(argv, cwd=cwd, user=USER, group=USER, extra_groups=[])
+
+    def served(self, domain: str) -> str | None:
+        """The certificate, as PEM, that Nginx shows who asks for this domain. None where it shows none."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # whatever it is, it is to be seen
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", 443), timeout=3) as plain,
+            context.wrap_socket(plain, server_hostname=domain) as tls,
+        ):
+            return ssl.DER_cert_to_PEM_cert(tls.getpeercert(binary_form=True))
+        return None
 
     def has_user(self) -> bool:
         with contextlib.suppress(KeyError):
@@ -194,7 +219,13 @@ def administration(release: str, environment: Sequence[str], arguments: Sequence
         f"WorkingDirectory={release}",
         "UMask=0077",
     ]
-    properties += ["NoNewPrivileges=yes", *(f"Environment={pair}" for pair in environment)]
+    properties += [
+        f"RuntimeMaxSec={LIMIT:.0f}s",
+        "TimeoutStopSec=5s",
+        "NoNewPrivileges=yes",
+        "CPUWeight=20",
+        *(f"Environment={pair}" for pair in environment),
+    ]
     options = [f"--property={each}" for each in properties]
     command = [f"{release}/.venv/bin/python", "-B", "-m", "searchapi", *arguments]
     return ["systemd-run", "--quiet", "--collect", *["--pipe", "--wait"] * waiting, *options, "--", *command]

@@ -16,6 +16,7 @@ from .system import UNIT, Failed, Unit, memory
 
 OTHERS = ("nginx.service", "redis-server.service", "certbot.timer")
 LATEST = 5  # deploys and rollbacks that are shown
+REASON = 120  # characters of why a release is bad; `fab status` has all of the latest
 _ROW = re.compile(r"(\w+)(?:\{([^}]*)\})? (\S+)")
 
 
@@ -60,7 +61,7 @@ def releases(places: Places) -> Iterator[str]:
         if live is not None and name == live.name:
             state = f"live ({slots[name]})"
         elif why is not None:
-            state = f"bad: {why}"
+            state = f"bad: {why if len(why) <= REASON else why[:REASON] + '…'}"
         elif name in slots and places.warm(slots[name]):
             state = f"warm ({slots[name]})"
         else:
@@ -118,14 +119,26 @@ def _unit(unit: Unit) -> str:
 
 
 def _certificates(places: Places) -> Iterator[str]:
+    """Of each its days, and where Nginx does not serve this one, which it does: a renewed file is no use before it is loaded."""
     for path in folders(places.certificates):
         if (path / "cert.pem").exists():
             try:
-                said = places.system.run(["openssl", "x509", "-noout", "-enddate", "-in", str(path / "cert.pem")])
-                left = ssl.cert_time_to_seconds(said.strip().removeprefix("notAfter=")) - time.time()
-                yield f"{path.name}: {left / 86400:.0f} days left"
-            except (Failed, ValueError):
+                kept = (path / "cert.pem").read_text()
+                told = f"{path.name}: {_left(places, kept)}"
+                served = places.system.served(path.name)
+                if served is None:
+                    told += " (Nginx serves none for it)"
+                elif ssl.PEM_cert_to_DER_cert(served) != ssl.PEM_cert_to_DER_cert(kept):
+                    told += f" (but Nginx serves another: {_left(places, served)}; `systemctl reload nginx` loads it)"
+                yield told
+            except (Failed, OSError, ValueError):
                 yield f"{path.name}: cannot be read"
+
+
+def _left(places: Places, certificate: str) -> str:
+    said = places.system.run(["openssl", "x509", "-noout", "-enddate"], input=certificate)
+    left = (ssl.cert_time_to_seconds(said.strip().removeprefix("notAfter=")) - time.time()) / 86400
+    return f"{left:.0f} days left" if left > 0 else f"expired {-left:.0f} days ago"
 
 
 def _disk(places: Places) -> str:

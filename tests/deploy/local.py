@@ -25,7 +25,7 @@ from deploy.onhost.places import SLOTS, Places, cooling, parts
 from deploy.onhost.system import Failed, System, Unit
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CHANGES = ("start", "stop", "restart", "enable", "disable", "write", "append", "link", "rename", "remove")
+CHANGES = ("start", "stop", "restart", "weigh", "enable", "disable", "write", "append", "link", "rename", "remove")
 
 TINY = """
 import json, os, threading, time
@@ -56,6 +56,8 @@ def app(environ, start_response):
     body = ANSWERS[path]
     if path == "/health/ready" and (KIND == "unready" or (KIND == "later" and time.monotonic() - STARTED < 1)):
         status, body = "503 Service Unavailable", {"detail": "This instance cannot search now."}
+    if path.endswith("/search") and KIND == "slow":
+        time.sleep(0.5)
     if path.endswith("/search") and KIND == "wrong" and "q=" in environ["QUERY_STRING"]:
         status, body = "500 Internal Server Error", {"detail": "a mistake of ours"}
     if path != "/health/ready" and path != "/release" and not environ.get("HTTP_AUTHORIZATION", "").startswith("Bearer sk_"):
@@ -105,6 +107,10 @@ class LocalSystem(System):
         self.stop(*units)
         self.start(*units)
 
+    def weigh(self, weight: int, *units: str) -> None:
+        for unit in units:
+            (self.known / f"{unit}.weight").write_text(str(weight))
+
     def enable(self, *units: str) -> None:
         for unit in units:
             (self.known / "enabled" / unit).touch()
@@ -141,6 +147,11 @@ class LocalSystem(System):
 
     def run_on_data(self, argv, cwd: Path) -> str:
         return self.run(argv, cwd=cwd)
+
+    def served(self, domain: str) -> str | None:
+        """What a test says that Nginx has loaded."""
+        path = self.root / "served.pem"
+        return path.read_text() if path.exists() else None
 
     def has_user(self) -> bool:
         return True

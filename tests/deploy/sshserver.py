@@ -13,6 +13,8 @@ import paramiko
 from deploy.connection import fingerprint
 from deploy.inventory import Host
 
+ANSWERED = 0.03  # seconds
+
 
 class SshServer:
     """A context manager. host: what hosts.toml would say of it. users: who is let in. commands, inputs: what it was told. attempts:
@@ -100,7 +102,10 @@ class _Session(paramiko.ServerInterface):
         return paramiko.OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        threading.Thread(target=self._run, args=(channel, command), daemon=True).start()
+        # The answer to this request goes out when this returns; a command that has ended by then would close the channel before.
+        later = threading.Timer(ANSWERED, self._run, (channel, command))
+        later.daemon = True
+        later.start()
         return True
 
     def _run(self, channel: paramiko.Channel, command: bytes) -> None:

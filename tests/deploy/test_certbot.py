@@ -24,6 +24,7 @@ from .nginx import DOMAIN, HOST, program
 DUE, RENEWED = (HERE / "certbot" / f"certificate-{name}" for name in ("due", "renewed"))
 DROP_IN = "/etc/systemd/system/certbot.service.d/searchapi.conf"
 BOOKWORM, TRIXIE = web.DEBIAN["12"], web.DEBIAN["13"]
+NEWER = replace(TRIXIE, certbot=(4, 1, 0))
 KEY = ec.generate_private_key(ec.SECP256R1())
 
 
@@ -142,10 +143,10 @@ def test_what_cannot_be_read_is_due(tmp_path, text):
     assert is_due(tmp_path)
 
 
-@pytest.mark.parametrize(("server", "gate"), [(BOOKWORM, True), (TRIXIE, False)], ids=["12", "13"])
+@pytest.mark.parametrize(("server", "gate"), [(BOOKWORM, True), (TRIXIE, True), (NEWER, False)], ids=["12", "13", "newer"])
 @pytest.mark.parametrize("ca", [None, Path("/home/me/ca.pem")], ids=["public", "own"])
 def test_certbots_service(server, gate, ca):
-    """certbot before 4.0 runs only when one is due; each is told of the authority's CA. Else Debian's service is as it was."""
+    """certbot before 4.1 runs only when one is due; each is told of the authority's CA. Else Debian's service is as it was."""
     host = replace(HOST, acme_ca=ca)
     text = web.files(host, server).get(DROP_IN)
     assert (text is None) == (not gate and ca is None) == (DROP_IN in web.left_over(host, server))

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from deploy import commands
+from deploy.onhost import system
 from deploy.onhost.system import administration
 
 HOSTILE = ("it's", "$(touch /tmp/x)", "`id`", "a;b|c&d", 'two\nlines "and" \\', "--output=/etc/passwd", "*", "")
@@ -24,7 +25,7 @@ NAME = "20261123T202600Z-96dfe750858c"
 def test_values_never_become_commands(value: str) -> None:
     """A shell reads each command as the arguments that it is made of, whatever they hold."""
     for argv in (
-        commands.ship(value, value),
+        commands.ship(value, value, value),
         commands.onhost(value, "rollback", "--to", value),
         commands.start(value, value, value),
     ):
@@ -60,7 +61,8 @@ def test_administration() -> None:
     pairs = ["ENVIRONMENT=production", "DATA_DIR=/var/lib/searchapi"]
     options = [
         *("--property=User=searchapi", "--property=Group=searchapi", "--property=LoadCredential=env:/etc/searchapi/env"),
-        *("--property=WorkingDirectory=/r", "--property=UMask=0077", "--property=NoNewPrivileges=yes"),
+        *("--property=WorkingDirectory=/r", "--property=UMask=0077", "--property=RuntimeMaxSec=60s"),
+        *("--property=TimeoutStopSec=5s", "--property=NoNewPrivileges=yes", "--property=CPUWeight=20"),
         "--property=Environment=ENVIRONMENT=production",
         "--property=Environment=DATA_DIR=/var/lib/searchapi",  # pragma: allowlist secret
     ]
@@ -68,6 +70,16 @@ def test_administration() -> None:
     run = ["systemd-run", "--quiet", "--collect"]
     assert administration("/r", pairs, ["keys", "list"], True) == [*run, "--pipe", "--wait", *options, *command]
     assert administration("/r", pairs, ["keys", "list"], False) == [*run, *options, *command]
+
+
+def test_an_administrative_command_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd ends it after a while, and this is told apart from one that fails."""
+    monkeypatch.setattr(system, "LIMIT", 0.2)
+    monkeypatch.setattr(system.System, "administration", lambda self, *_, waiting: ["sh", "-c", f"sleep {waiting}; exit 1"])
+    with pytest.raises(system.Failed, match=r"`python -m searchapi keys list` did not end within 0 s"):
+        system.System().administer(Path("/r"), "keys", "list", waiting=0.3)
+    with pytest.raises(system.Failed, match="ended with 1"):
+        system.System().administer(Path("/r"), "keys", "list", waiting=0)
 
 
 ALL = [f"--unit={unit}.service" for unit in ("searchapi@*", "searchapi-indexer@*", "searchapi-deploy", "nginx")]
@@ -123,12 +135,9 @@ def _run(argv: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess:
 
 
 def test_a_release_is_there_whole_and_read_only(base: Path) -> None:
-    """With what it is, and the setting that names it; what an earlier attempt has left is no part of it."""
-    left = base / "releases" / f".{NAME}.partial"
-    left.mkdir()
-    (left / "left").touch()
+    """With what it is, and the setting that names it."""
     revision = '{"subject": "it\'s \\"$(id)\\" \\\\n %s"}'
-    done = _run(commands.ship(NAME, revision), _archive(app="x = 1\n"))
+    done = _run(commands.ship(NAME, revision, "a1"), _archive(app="x = 1\n"))
     assert done.returncode == 0, done.stderr
     folder = base / "releases" / NAME
     assert [path.name for path in folder.parent.iterdir()] == [NAME]
@@ -144,9 +153,20 @@ def test_a_release_is_there_whole_and_read_only(base: Path) -> None:
 def test_half_an_archive_is_no_release(base: Path) -> None:
     """As where the connection was cut."""
     whole = _archive(app="x = 1\n" * 5000)
-    assert _run(commands.ship(NAME, "{}"), whole[: len(whole) // 2]).returncode != 0
-    assert not (base / "releases" / NAME).exists()
-    assert _run(commands.ship(NAME, "{}"), whole).returncode == 0
+    assert _run(commands.ship(NAME, "{}", "a1"), whole[: len(whole) // 2]).returncode != 0
+    assert list((base / "releases").iterdir()) == []
+    assert _run(commands.ship(NAME, "{}", "a1"), whole).returncode == 0
+
+
+def test_two_ship_the_same_at_once(base: Path) -> None:
+    """One of them does, whole; the other is told so, and what it brought is gone."""
+    with subprocess.Popen(["sh", "-c", commands.line(commands.ship(NAME, "{}", "a1"))], stdin=subprocess.PIPE) as slow:
+        assert _run(commands.ship(NAME, "{}", "b2"), _archive(app="x = 1\n")).returncode == 0
+        slow.communicate(_archive(app="x = 1\n"), timeout=20)
+        assert slow.returncode == 1
+    assert "in the same second" in _run(commands.ship(NAME, "{}", "c3"), _archive(app="x = 1\n")).stderr.decode()
+    assert [path.name for path in (base / "releases").iterdir()] == [NAME]
+    assert (base / "releases" / NAME / "searchapi" / "app.py").read_text() == "x = 1\n"
 
 
 def test_the_live_folder(base: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
@@ -90,7 +92,11 @@ def test_an_identity_that_cannot_be_used_is_one_line(sshd, tmp_path, monkeypatch
     absent, wrong, locked = (replace(sshd.host, identity=tmp_path / name) for name in ("absent", "wrong", "locked"))
     wrong.identity.write_text("not a key")
     paramiko.ECDSAKey.generate().write_private_key_file(str(locked.identity), password="of the tests")
-    for host, says in ((absent, "identity: .* cannot be read"), (wrong, "no private key"), (locked, "takes none of your SSH keys")):
+    for host, says in (
+        (absent, "identity: .* cannot be read"),
+        (wrong, "no private key"),
+        (locked, "One has a passphrase: `ssh-add`"),
+    ):
         with pytest.raises(ConnectionFailed, match=says):
             connect(host)
     assert sshd.commands == []
@@ -99,10 +105,39 @@ def test_an_identity_that_cannot_be_used_is_one_line(sshd, tmp_path, monkeypatch
 def test_a_server_that_is_not_there_is_one_line(sshd):
     host = sshd.host
     sshd.__exit__()
-    with pytest.raises(ConnectionFailed, match="cannot be reached") as caught:
+    with pytest.raises(ConnectionFailed, match=rf"port {host.port}, cannot be reached as root: .*\.$") as caught:
         connect(host)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "None" not in str(caught.value)
     sshd.__enter__()
+
+
+def test_a_key_of_the_home_folder_with_a_passphrase_is_named(sshd, tmp_path, monkeypatch):
+    """Without an agent nobody can unlock it; ssh would ask, we say so."""
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    paramiko.ECDSAKey.generate().write_private_key_file(str(tmp_path / ".ssh" / "id_ecdsa"), password="of the tests")
+    with pytest.raises(NotLetIn, match="One has a passphrase: `ssh-add`"):
+        connect(replace(sshd.host, identity=None))
+
+
+def test_what_answers_but_is_no_ssh_server_is_one_line():
+    """A web server's port, a proxy: paramiko's own traceback is not printed."""
+    script = f"""
+from deploy.connection import ConnectionFailed, connect
+from deploy.inventory import Host
+import socket, threading
+listener = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=lambda: listener.accept()[0].close(), daemon=True).start()
+try:
+    port = listener.getsockname()[1]
+    connect(Host("x", "127.0.0.1", "SHA256:{"A" * 43}", "search.example.com", "you@example.com", port=port))
+except ConnectionFailed as error:
+    print(error)
+listener.close()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert "cannot be reached as deploy: what answers is no SSH server" in done.stdout and done.stderr == "", done.stderr
 
 
 def test_what_fails_says_the_end_of_what_it_said(connection):

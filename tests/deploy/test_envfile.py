@@ -33,6 +33,18 @@ def test_without_a_file_a_server_gets_what_it_needs():
     assert envfile.wanted(HOST, None, None) == SERVER_OWN
 
 
+@pytest.mark.parametrize("line", ["LOG_LEVEL: info", "LOG_LEVEL info", SECRET])
+def test_a_line_that_sets_nothing_is_told_by_its_number(host, line):
+    """It would have been left out without a word. What is in it may be a secret."""
+    with pytest.raises(InventoryError, match=r"production\.env: line 4 is not NAME=value") as caught:
+        envfile.given(host(f"# mine\n\nWORKERS=3\n{line}\n"))
+    assert line not in str(caught.value)
+
+
+def test_the_mark_that_some_editors_begin_a_file_with_is_not_part_of_a_name(host):
+    assert envfile.parse(envfile.given(host("\ufeffLOG_LEVEL=info\r\n"))) == {"LOG_LEVEL": "info"}
+
+
 def test_what_is_there_stays_word_for_word(host):
     """Comments, quotes and order too; a secret that the server has is kept."""
     text = '# mine\nWORKERS="3"\n\n  LOG_LEVEL = warning'

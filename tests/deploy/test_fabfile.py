@@ -55,7 +55,7 @@ def test_a_server_that_cannot_be_reached_is_one_line(elsewhere):
     (elsewhere / "deploy" / "hosts.toml").write_text("\n".join(rows))
     done = fab("provision", folder=elsewhere)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert "127.0.0.1:1 cannot be reached" in done.stderr and "Traceback" not in done.stderr
+    assert "127.0.0.1, port 1, cannot be reached as" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_application_does_not_know_of_shipping():

@@ -17,23 +17,30 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes files that belon
 
 @pytest.fixture
 def place(sshd, tmp_path, monkeypatch):
-    """systemd-run keeps what the timer would start; `systemctl start` of it does that, as a timer would."""
+    """systemd-run keeps which unit the timer would start; `systemctl start` of it does what its file says, as a timer would."""
     state = tmp_path / "state"
     state.mkdir()
+    units = tmp_path / "units"
+    units.mkdir()
     monkeypatch.setattr(guard, "_STATE", str(tmp_path / "guard"))
+    monkeypatch.setattr(guard, "_UNITS", str(units))
     monkeypatch.setattr(guard, "PATIENCE", 0.5)
-    sshd.program("systemd-run", f'while [ $# -gt 3 ]; do echo "$1" >>{state}/options; shift; done; echo "$@" >{state}/armed')
+    sshd.program("systemd-run", f'for option do echo "$option" >>{state}/options; done; : >{state}/armed')
     sshd.program(
         "systemctl",
         f"""echo "$*" >>{state}/log
 case $1 in
-    is-active) test -e {state}/armed ;;
-    start) sh -c "$(cat {state}/armed)" ;;
-    stop) rm -f {state}/armed ;;
+    start) sh -c "$(sed -n s/^ExecStart=//p "{units}/$2")" ;;
+    stop) rm {state}/armed ;;
 esac""",
     )
     sshd.program("effect", f'if [ -e "$1" ]; then cat "$1"; else echo nothing; fi >>{state}/effects')
     return state
+
+
+def left(tmp_path) -> list[str]:
+    """What would take a change back."""
+    return sorted(path.name for folder in ("state/armed", "units/*", "guard/*") for path in tmp_path.glob(folder))
 
 
 @pytest.fixture
@@ -45,14 +52,13 @@ def machine(sshd):
 def test_a_change_that_lets_us_in_stays(machine, sshd, place, tmp_path):
     path = tmp_path / "10.conf"
     assert guarded(machine, sshd.host, "x", str(path), "good\n", ["effect", str(path)]) is True
-    assert path.read_text() == "good\n" and not (place / "armed").exists()
+    assert path.read_text() == "good\n" and not left(tmp_path)
     assert (place / "options").read_text().splitlines() == [
         "--quiet",
         "--collect",
-        "--unit=searchapi-guard-x",
+        "--unit=searchapi-guard-x.service",
         "--on-active=180s",
         "--timer-property=AccuracySec=1s",
-        "--property=Type=oneshot",
     ]
     assert guarded(machine, sshd.host, "x", str(path), "good\n", ["effect", str(path)]) is False
     assert (place / "effects").read_text() == "good\n"
@@ -71,7 +77,7 @@ def test_a_change_that_locks_us_out_is_taken_back(machine, sshd, place, tmp_path
         guarded(machine, sshd.host, "x", str(path), "bad\n", ["effect", str(path)])
     assert (path.read_text() if path.exists() else None) == before
     assert before is None or path.stat().st_mode & 0o777 == 0o640
-    assert (place / "effects").read_text() == "bad\nas before\n" and not (place / "armed").exists()
+    assert (place / "effects").read_text() == "bad\nas before\n" and not left(tmp_path)
 
 
 def test_a_change_that_cannot_be_brought_into_effect_is_taken_back(machine, sshd, place, tmp_path):
@@ -101,10 +107,13 @@ def test_where_the_connection_is_lost_the_timer_is_left_to_do_it(machine, sshd, 
     sshd.users.clear()
     with pytest.raises(LockedOut, match="takes itself back within 180 s"):
         guarded(machine, sshd.host, "x", str(path), "bad\n", ["effect", str(path)], cut)
-    assert path.exists() and (place / "armed").exists()
+    assert path.exists() and left(tmp_path) == ["armed", "searchapi-guard-x.service", "x"]
 
 
-def test_what_an_interrupted_run_has_left_is_taken_back_first(machine, sshd, place, tmp_path, monkeypatch):
+@pytest.mark.parametrize("rebooted", [False, True])
+def test_what_an_interrupted_run_has_left_is_taken_back_first(machine, sshd, place, tmp_path, monkeypatch, rebooted):
+    """All that it needs outlasts a reboot, which has it done at boot where it still can."""
+
     class Died(BaseException):
         pass
 
@@ -117,9 +126,12 @@ def test_what_an_interrupted_run_has_left_is_taken_back_first(machine, sshd, pla
         patched.setattr(guard, "comes_in", die)
         with pytest.raises(Died):
             guarded(machine, sshd.host, "x", str(path), "good\n", ["effect", str(path)])
-    assert path.read_text() == "good\n" and (place / "armed").exists()
+    assert path.read_text() == "good\n" and left(tmp_path) == ["armed", "searchapi-guard-x.service", "x"]
+    if rebooted:  # then there is no timer
+        (place / "armed").unlink()
+    assert "enable --quiet searchapi-guard-x.service" in (place / "log").read_text().splitlines()
     assert guarded(machine, sshd.host, "x", str(path), "good\n", ["effect", str(path)]) is True
-    assert (place / "effects").read_text() == "good\nold\ngood\n"
+    assert (place / "effects").read_text() == "good\nold\ngood\n" and not left(tmp_path)
     assert any(change.startswith("take back an unfinished change") for change in machine.changes)
 
 

@@ -52,8 +52,25 @@ def test_a_table_named_staging_is_one(hosts):
     assert inventory.host(path=hosts(GOOD.replace("[production]", "[staging]"))).environment == "staging"
 
 
+OTHER = GOOD.replace("[production]", "[staging]").replace("203.0.113.10", "203.0.113.11")
+
+
+def test_two_tables_are_two_servers(hosts):
+    """The second would make the first's server its own, with another domain and environment."""
+    same = GOOD.replace("[production]", "[staging]")
+    with pytest.raises(InventoryError, match=r"\[production\] and \[staging\] are one server, 203\.0\.113\.10"):
+        inventory.hosts(hosts(GOOD + same))
+    assert len(inventory.hosts(hosts(GOOD + same + "port = 2222\n"))) == 2  # behind a router
+
+
+def test_a_service_may_not_become_root(hosts):
+    """Who ships may do everything on the server."""
+    with pytest.raises(InventoryError, match="'searchapi' is a service's"):
+        inventory.hosts(hosts(GOOD + 'user = "searchapi"\n'))
+
+
 def test_of_several_one_is_named(hosts):
-    path = hosts(GOOD + GOOD.replace("[production]", "[staging]"))
+    path = hosts(GOOD + OTHER)
     assert inventory.host("staging", path).name == "staging"
     with pytest.raises(InventoryError, match="has production, staging; say which, as --to production"):
         inventory.host(None, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -138,6 +139,19 @@ def test_a_first_release_that_is_broken_leaves_nothing_live(server: Server) -> N
         server.deploy(kind="import")
     assert server.places.live_slot() is None and not server.places.running("blue")
     assert server.deploy() == server.live
+
+
+def test_one_that_answers_far_more_slowly_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Than the live one, that is: where all is slow, or nothing is live yet, it is not to blame."""
+    monkeypatch.setattr(asking, "SLOW", 0.3)
+    for _ in range(2):
+        server.shift().deploy(slow := server.ship(kind="slow"), soak=1.5)
+        assert server.live == slow
+    good = server.deploy()
+    with pytest.raises(Failed, match=r"a search takes it \d\.\d s, and what is live 0\.\d\d s"):
+        server.shift().deploy(server.ship(kind="slow"), soak=1.5)
+    assert server.live == good
+    server.settled()
 
 
 def test_a_release_that_starts_slowly_is_waited_for(server: Server) -> None:
@@ -469,6 +483,31 @@ def _program(server: Server, *arguments: str) -> int:
         shift.Shift.deploy.__defaults__ = (soak,)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("step", ["write", "append"])
+def test_a_full_disk_is_said_and_what_serves_goes_on(
+    server: Server, step: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where not even what is meant can be written down, or what became of it: no traceback, and the next one repairs."""
+    first = server.deploy()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(server.system, step, full)
+        assert _program(server, "deploy", server.ship(), "--run", "r1", "--by", "me") == 1
+        assert "No space left on device" in capsys.readouterr().out.splitlines()[-1]
+        assert _program(server, "repair", "--run", "r2", "--by", "me") == (0 if step == "write" else 1)
+    assert step == "append" or server.live == first
+    if step == "write":
+        with monkeypatch.context() as patched:  # full in the middle: the new slot is stopped all the same
+            patched.setattr(asking, "wait_ready", lambda *_: patched.setattr(server.system, step, full) or full())
+            assert _program(server, "deploy", server.ship(), "--run", "r4", "--by", "me") == 1
+        assert server.live == first and not server.places.running(server.places.idle_slot())
+    assert _program(server, "repair", "--run", "r3", "--by", "me") == 0
+    server.settled()
 
 
 def test_following_ends_with_the_run(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

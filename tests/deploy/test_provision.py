@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import closing
 from dataclasses import replace
@@ -24,15 +25,16 @@ SECRET = "a secret of the tests, 0123456789 abcdef"
 
 
 @pytest.fixture
-def bare(sshd, tmp_path):
+def bare(sshd, tmp_path, monkeypatch):
     """A Debian 12 with nothing on it. What would write says so."""
+    monkeypatch.setattr(topics, "_ETC", str(tmp_path / "etc"))
     log = sshd.folder / "written"
     for name in WRITERS:
         sshd.program(name, f'echo "{name} $*" >>{log}; exit 97')
     release = tmp_path / "os-release"
     release.write_text('ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Debian 12"\n')
     sshd.program("cat", f'if [ "$*" = /etc/os-release ]; then set -- {release}; fi; exec /bin/cat "$@"')
-    for name in ("dpkg-query", "getent", "id", "nft", "visudo", "grep"):
+    for name in ("dpkg-query", "getent", "id", "nft", "visudo", "grep", "ufw", "redis-cli"):
         sshd.program(name, "exit 1")
     for name in ("nginx", "certbot"):
         sshd.program(name, "exit 127")
@@ -149,6 +151,59 @@ def test_a_port_that_another_program_has_is_told(sshd, job):
     sshd.program("ss", f"echo '{row}'")
     with pytest.raises(ProvisionFailed, match="Port 80 is taken by apache2"):
         topics.packages(job)
+
+
+class TestAlone:
+    """A server that something else runs on is refused before anything is touched, and that is named."""
+
+    @pytest.fixture(autouse=True)
+    def etc(self, sshd, tmp_path, monkeypatch):
+        monkeypatch.setattr(topics, "_ETC", str(tmp_path))
+        self.nginx, self.redis = tmp_path / "nginx", tmp_path / "redis"
+        (self.nginx / "sites-enabled").mkdir(parents=True)
+        (self.nginx / "nginx.conf").touch()
+        (self.nginx / "sites-enabled" / "default").write_text("as Debian has it")
+        known = hashlib.md5(b"as Debian has it").hexdigest()  # what dpkg keeps of its files
+        sshd.program("dpkg-query", f"echo ' /etc/nginx/sites-available/default {known}'")
+        sshd.program("redis-cli", "echo '# Keyspace'")
+
+    def test_a_new_server_is_taken(self, job):
+        topics.alone(job)
+
+    @pytest.mark.parametrize("name", ["old site.conf", "default"])
+    def test_a_site_of_somebody_is_not_ended(self, job, name):
+        site = self.nginx / "sites-enabled" / name
+        site.write_text("server { }")
+        with pytest.raises(ProvisionFailed, match=f"^Nginx serves {site}: this server is in use"):
+            topics.alone(job)
+        (self.nginx / "searchapi").mkdir()  # ours, from an earlier run
+        topics.alone(job)
+
+    @pytest.mark.parametrize("said", ["# Keyspace; db0:keys=1,expires=0", "NOAUTH Authentication required."])
+    def test_a_redis_with_data_is_not_ended(self, sshd, job, said):
+        sshd.program("redis-cli", f"echo '{said}' | tr ';' '\\n'")
+        with pytest.raises(ProvisionFailed, match=r"^Redis holds data: this server is in use"):
+            topics.alone(job)
+        self.redis.mkdir()
+        (self.redis / "searchapi.conf").touch()
+        topics.alone(job)
+
+
+@pytest.mark.parametrize(
+    ("rows", "good"),
+    [
+        (None, True),
+        (["22/tcp                     ALLOW       Anywhere"], False),
+        (["80/tcp                     ALLOW       Anywhere"], False),
+        (["80/tcp                     ALLOW       Anywhere", "443                        ALLOW       Anywhere"], True),
+        (["80/tcp                     DENY        Anywhere", "443                        ALLOW       Anywhere"], False),
+        (["80,443/tcp                 ALLOW       Anywhere", "80,443/tcp (v6)            ALLOW       Anywhere (v6)"], True),
+        (["Nginx Full                 ALLOW       Anywhere"], True),
+    ],
+)
+def test_another_firewall_that_closes_the_web_is_told(rows, good):
+    said = "Status: inactive\n" if rows is None else "\n".join(["Status: active", "", *rows, ""])
+    assert topics.ufw_lets_in(said) is good and topics.ufw_lets_in("")
 
 
 def test_the_port_that_we_came_by_stays_open(sshd):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy import commands, release
+from deploy.connection import ConnectionFailed
 from deploy.inventory import Host
 from deploy.release import ReleaseError
 
@@ -131,6 +132,14 @@ def test_what_failed_is_an_error_with_its_reason(server: SshServer) -> None:
         release.rollback(server.host, say=lambda _: None)
 
 
+def test_a_server_that_has_no_room(server: SshServer, repository: Path) -> None:
+    """Why nothing was shipped, without the script that says so; and nothing of it is left."""
+    server.program("tar", "echo 'tar: x: No space left on device' >&2; exit 2")
+    with pytest.raises(ReleaseError, match=r"could not be shipped, and nothing was changed: tar: x: No space left on device\."):
+        release.deploy(server.host, "HEAD", lambda _: None, repository)
+    assert len(list(Path(commands.RELEASES).iterdir())) == 1
+
+
 def test_one_at_a_time(server: SshServer, repository: Path) -> None:
     """Nothing is shipped while something is under way; one that is ending is waited for, and not for ever."""
     for state in ("active", "deactivating"):
@@ -187,6 +196,23 @@ def test_a_server_that_does_not_come_back(server: SshServer, monkeypatch: pytest
 
     with pytest.raises(ReleaseError, match="`fab status` tells"):
         release.rollback(server.host, say=say)
+
+
+def test_a_server_that_does_not_say(server: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where what was shipped has a mistake in its own deploy/onhost: it is not asked again for ever."""
+    monkeypatch.setattr(release, "AGAIN", 0.01)
+    (server.folder / "lines").write_text("Traceback:\nSyntaxError: invalid syntax\n")
+    said: list[str] = []
+    with pytest.raises(ReleaseError, match=r"`fab status` tells what is live\. It said last: SyntaxError: invalid syntax\."):
+        release.rollback(server.host, say=said.append)
+    assert said.count("SyntaxError: invalid syntax") == 1
+
+
+def test_a_server_that_was_not_provisioned(server: SshServer) -> None:
+    """It has no user to ship as: what to type."""
+    server.users.clear()
+    with pytest.raises(ConnectionFailed, match=r"takes none of your SSH keys.* `fab provision`\."):
+        release.status(server.host)
 
 
 def test_a_key_is_shown_once(server: SshServer) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
+import datetime
+import re
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from deploy.onhost import copying, telling
 from deploy.onhost.places import parts
@@ -62,10 +67,36 @@ def test_status_on_one_screen(server: Server) -> None:
     assert f"rollback of {first}  ok" in text and "failed: " in text and f"deploy of {second}  ok" in text
 
 
+def test_the_certificate_that_is_served(server: Server) -> None:
+    """Not only the file: one that was renewed and not loaded, or that expired, is seen."""
+    folder = server.places.certificates / "search.example.com"
+    folder.mkdir(parents=True)
+
+    def told() -> str:
+        return next(row for row in telling.status(server.places) if row.startswith("certificate "))
+
+    _certificate(folder / "cert.pem", days=40)
+    assert told().endswith("days left (Nginx serves none for it)")
+    served = server.root / "served.pem"
+    served.write_text((folder / "cert.pem").read_text())
+    assert told().endswith("days left")
+    _certificate(folder / "cert.pem", days=90)
+    assert re.search(
+        r"(90|89) days left \(but Nginx serves another: (40|39) days left; `systemctl reload nginx` loads it\)", told()
+    )
+    _certificate(folder / "cert.pem", days=-3)
+    assert "expired 3 days ago" in told()
+    (folder / "cert.pem").write_text("no certificate")
+    assert told().endswith("search.example.com: cannot be read")
+
+
 def _certificate(path: Path, days: int) -> None:
-    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=x"]
-    done = subprocess.run([*made, "-days", str(days), "-keyout", "/dev/null", "-out", str(path)], capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
+    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+    made = made.not_valid_before(until - datetime.timedelta(days=100)).not_valid_after(until).sign(key, hashes.SHA256())
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
 
 
 def test_figures() -> None:
@@ -97,6 +128,8 @@ def test_releases_and_what_became_of_them(server: Server) -> None:
         server.deploy(bad := server.ship(kind="wrong"))
     server.rollback()
     never = server.ship()
+    server.places.mark_bad(bad, "x" * 5000)
+    assert max(len(row) for row in telling.releases(server.places)) < 250
     rows = dict(row.split("  ", 1) for row in telling.releases(server.places))
     assert list(rows) == [never, bad, third, second, first]
     for name, state in zip(rows, ("never live", "bad: ", "warm (", "live (", "was live"), strict=True):

@@ -8,6 +8,7 @@ Everything is made once for all tests, each step by the first test that needs it
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -91,6 +92,8 @@ def server() -> Iterator[Server]:
         servers.down(NAME)  # what a killed run has left
         made = servers.up(NAME)
     except ServerError as error:
+        with contextlib.suppress(ServerError):  # half of one is left by nobody
+            servers.down(NAME)
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"no server can be made here: {error}")
     yield made
     if os.environ.get("E2E_KEEP"):

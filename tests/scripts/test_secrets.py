@@ -96,7 +96,7 @@ def test_no_repository(venv, repository, tmp_path):
 
 @pytest.mark.parametrize("fails", ["none", "lint", "secrets"])
 def test_ci_stops_at_the_first_that_fails(tmp_path, fails):
-    """.ci/run: lint, the scan for secrets, the audit, the tests; a secret ends it before anything is tested."""
+    """.ci/run: lint, the scan for secrets, the audit, the tests, the e2e; a secret ends it before anything is tested."""
     (tmp_path / ".ci").mkdir()
     (tmp_path / ".ci/run").write_bytes((CHECKOUT / ".ci/run").read_bytes())
     (tmp_path / ".ci/run").chmod(0o755)
@@ -107,7 +107,7 @@ def test_ci_stops_at_the_first_that_fails(tmp_path, fails):
             (tmp_path / folder / name).chmod(0o755)
     path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
     done = subprocess.run([tmp_path / ".ci/run"], capture_output=True, text=True, env=environment(PATH=path), check=False)
-    order = ["lint", "secrets", "audit", "test"]
+    order = ["lint", "secrets", "audit", "test", "test"]
     expected = order if fails == "none" else order[: order.index(fails) + 1]
     assert done.stdout.split() == expected and (done.returncode == 0) == (fails == "none"), done.stderr
 

@@ -41,6 +41,12 @@ def test_the_scripts_are_the_steps():
     assert run == {f"scripts/{name}" for name in ("lint", "secrets", "test", "audit", "fab")}
 
 
+def test_no_approval_holds_up_the_next_run():
+    """A run of main waits for somebody's approval, for days perhaps, and keeps its group meanwhile: it is a group of its own."""
+    [ci] = [path.read_text() for path in WORKFLOWS if path.name == "ci.yml"]
+    assert "group: ci-${{ github.event_name == 'pull_request' && github.ref || github.run_id }}\n" in ci
+
+
 @pytest.mark.parametrize(
     ("answer", "status", "said"),
     [

@@ -86,6 +86,15 @@ def test_lines(body, expected):
     assert brief(body) == expected
 
 
+def test_blank_lines_are_counted():
+    """As many as documents are let through; more are no way to keep a processor busy for nothing."""
+    limits = ReadLimits(max_documents=3)
+    assert brief(b'\n\n{"a":1}\n\n{"a":2}\n', limits=limits) == [(0, {"a": 1}), (1, {"a": 2})]
+    for body in (b"\n" * 4, b'{"a":1}\n' + b" \r\n" * 4):
+        with pytest.raises(TooLarge, match=r"3 blank lines \(MAX_DOCUMENTS\)"):
+            read(body, limits=limits)
+
+
 def test_a_bad_line_says_where_and_why():
     """The line's number counts blank lines; the reason is the decoder's."""
     (_, fault) = read(b'\n{"a":1}\n{"a":}\n')[1]
