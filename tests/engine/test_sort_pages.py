@@ -269,6 +269,16 @@ def test_whole_documents_come_back_as_they_went_in(ask):
     assert found == {str(d["id"]): {**d, "id": str(d["id"])} for d in LIBRARY}
 
 
+def test_explain_changes_no_order(ask):
+    """What is explained is sorted as it is without, and its pages go on alike."""
+    asked = {"q": "quartz lantern brass kettle", "match": "any", "sort": "-id", "limit": "3"}
+    plain, told = ask(**asked), ask(**asked, explain="true")
+    assert ids(told) == ids(plain) == sorted(ids(plain), reverse=True)
+    assert told.total > 3
+    after = ask(**asked, explain="true", cursor=told.cursor)
+    assert ids(after) == ids(ask(**asked, cursor=plain.cursor)) != []
+
+
 def test_explain(ask):
     """With explain each hit says how its score came about; without, none does."""
     assert all(hit.explain for hit in ask(q="quartz lantern", explain="true").hits)

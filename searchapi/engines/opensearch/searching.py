@@ -217,8 +217,7 @@ def _sort(query: Query, fields: dict[str, Field]) -> list[Any]:
         if (field := fields.get(sort.field)) is not None:  # one that no document has yet orders nothing
             order = "desc" if sort.descending else "asc"
             made.append({mapping.value_name(field): {"order": order, "missing": "_last"}})
-    made.append({"id": "asc"})
-    return ["_score", *made] if query.explain else made
+    return [*made, {"id": "asc"}]
 
 
 def _placed(query: Query, fields: dict[str, Field]) -> list[tuple[int, model.Sort, Field]]:
@@ -254,8 +253,6 @@ def _hit(row: dict[str, Any], query: Query, fields: dict[str, Field], moment: st
 
 def _values(found: list[Any], query: Query, fields: dict[str, Field]) -> tuple[Any, ...]:
     """The sort values as a cursor carries them: None where there is none."""
-    if query.explain:
-        found = found[1:]
     values: list[Any] = [None] * len(query.sort)
     for (n, sort, field), value in zip(_placed(query, fields), found, strict=False):
         missing = _MISSING.get(_kind(field))
