@@ -103,7 +103,7 @@ def interpret(text: TextQuery, info: IndexInfo, vocabulary: Reading) -> Interpre
             parts.append(part)
         position += taken
     excluded = tuple(node for part in text.excluded if (node := _excluded(part, everywhere)) is not None)
-    extras = _proximity(text.wanted, stopping, everywhere) + _whole(text.wanted, info, everywhere, vocabulary)
+    extras = _proximity(text.wanted, stopping, everywhere) + _whole(text.wanted, info, everywhere)
     return Interpretation(_with_joined(parts, text.wanted, vocabulary), excluded, extras)
 
 
@@ -185,9 +185,9 @@ def _with_joined(parts: list[Part], wanted: Sequence[Word | Phrase], vocabulary:
     for n, (left, right) in enumerate(pairwise(parts)):
         if left.word is None or right.word is None or left.fields != right.fields:
             continue
-        word, nodes = left.word + right.word, []
-        if vocabulary.frequency(word, left.fields):
-            nodes.append(Term(word, left.fields, stem=False))
+        # Whether there is such a word need not be asked: one that no document holds changes nothing.
+        word = left.word + right.word
+        nodes: list[Node] = [Term(word, left.fields, stem=False)]
         if n + 2 == len(parts) and isinstance(wanted[-1], Word) and wanted[-1].last and len(word) >= JOINED_PREFIX:
             nodes += _beginning(word, left.fields, PREFIX_WEIGHT, vocabulary)
         for place in (n, n + 1):
@@ -219,14 +219,14 @@ def _proximity(wanted: Sequence[Word | Phrase], stopping: set[int], everywhere: 
     return tuple(Near(pair, everywhere, PROXIMITY_SLOP, PROXIMITY_WEIGHT, stem=True) for pair in pairs if pair[0] != pair[1])
 
 
-def _whole(wanted: Sequence[Word | Phrase], info: IndexInfo, everywhere: tuple[str, ...], vocabulary: Reading) -> tuple[Node, ...]:
+def _whole(wanted: Sequence[Word | Phrase], info: IndexInfo, everywhere: tuple[str, ...]) -> tuple[Node, ...]:
     """A short query as a name (written as one word, in the field with the highest boost) and as a phrase."""
     words = [w for p in wanted if isinstance(p, Word) and p.field is None and (w := _single(p))]
     if not words or not everywhere or len(words) != len(wanted) or len(words) > SHORT:
         return ()
     top = (max(info.text_fields, key=lambda f: f.boost).name,)
     name = "".join(words)
-    extras: list[Node] = [Term(name, top, WHOLE_WEIGHT, stem=False)] if vocabulary.frequency(name, top) else []
+    extras: list[Node] = [Term(name, top, WHOLE_WEIGHT, stem=False)]
     if len(words) > 2:  # two are neighbours already
         extras.append(Near(tuple(words), everywhere, 0, PHRASE_WEIGHT))
     return tuple(extras)

@@ -434,8 +434,9 @@ def test_cursor_in_order_of_relevance():
     """Without sort a cursor needs the engine's capability, but not where q only excludes or is empty."""
     able = Capabilities("other", relevance_cursor=True)
     first = get("q=json")
-    token = cursor.encode((1.5, "id-1"), first, INFO)
-    assert get(f"q=json&cursor={token}", capabilities=able).page.after == (1.5, "id-1")
+    token = cursor.encode(("a moment", 1.5, "id-1"), first, INFO)
+    page = get(f"q=json&cursor={token}", capabilities=able).page
+    assert page.after == ("a moment", 1.5, "id-1") and page.walk and get("q=json&cursor=*", capabilities=able).page.walk
     assert [code for _, code, _ in faults(get, f"q=json&cursor={token}")] == ["unsupported_cursor"]
     for q in ("", "-json"):
         token = cursor.encode(("id-1",), get(f"q={q}"), INFO)
