@@ -19,11 +19,12 @@ from .guards import guards
 from .indexing import indexing
 from .load import LoadFailed
 from .memory import memory
+from .opensearch import opensearch
 from .options import QUICK, Options
 from .servers import THREADS, WORKERS, ServerFailed
 from .serving import serving
 
-PARTS = {"serving": serving, "guards": guards, "indexing": indexing, "growth": growth, "memory": memory}
+PARTS = {"serving": serving, "guards": guards, "indexing": indexing, "growth": growth, "memory": memory, "opensearch": opensearch}
 PACKAGES = ("tantivy", "flask", "werkzeug", "gunicorn", "orjson")
 
 

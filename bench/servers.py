@@ -158,11 +158,11 @@ def started(server: Server) -> Iterator[Server]:
         server.stop()
 
 
-def searchapi(folder: Path, data_dir: Path) -> Server:
+def searchapi(folder: Path, data_dir: Path, **settings: str) -> Server:
     """With a key that may do everything; searching needs none."""
     port = free_port()
     commands = [[sys.executable, "-m", "searchapi", "indexer"], _gunicorn("searchapi.wsgi:app")]
-    environment = _environment(folder, data_dir, port)
+    environment = _environment(folder, data_dir, port) | settings
     headers = {"Authorization": f"Bearer {admin_key(environment)}"}
     return Server(port, "/health/ready", commands, environment, folder / "indexer.log", headers)
 

@@ -1,10 +1,13 @@
--- Asks for the paths of a file, one after another, over and over, and prints what came of it as one line of JSON.
+-- Asks for the paths of a file, one after another, over and over, and prints what came of it as one line of JSON. What stands behind a
+-- tab is posted.
 --   wrk -s wrk.lua http://127.0.0.1:8000 -- paths.txt 0
 local requests, n = {}, 0
 
 function init(args)
   for path in io.lines(args[1]) do
-    requests[#requests + 1] = wrk.format("GET", path)
+    local bare, body = path:match("^([^\t]+)\t(.*)$")
+    requests[#requests + 1] = bare and wrk.format("POST", bare, {["Content-Type"] = "application/json"}, body)
+      or wrk.format("GET", path)
   end
   n = tonumber(args[2] or 0)
 end
