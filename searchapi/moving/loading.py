@@ -14,8 +14,9 @@ from typing import Any, BinaryIO, Protocol
 import orjson
 
 from ..engines.changes import Changes
-from ..exceptions import Unreadable
+from ..exceptions import Invalid, Unreadable
 from ..model import Document, Key
+from ..schema import check_name
 from .dump import ALIASES, FORMAT, KEYS, MANIFEST, document_of, index_from_json, key_from_json, path_of
 from .ends import Held
 
@@ -71,11 +72,11 @@ def _manifest(files: Files) -> dict[str, Any]:
         with files.open(MANIFEST) as file:
             manifest = orjson.loads(file.read())
         found, indexes, listed = manifest["format"], manifest["indexes"], manifest["files"]
-        str(manifest["id"]), [(row["documents"], row["checksum"]) for row in indexes.values()]
+        str(manifest["id"]), [(check_name(name), row["documents"], row["checksum"]) for name, row in indexes.items()]
         [(row["bytes"], row["sha256"]) for row in listed.values()]
     except FileNotFoundError:
         raise Unreadable(f"{files.name} is no whole dump: it has no {MANIFEST}.") from None
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, Invalid, OSError, tarfile.TarError) as error:
         raise Unreadable(f"{files.name}: {MANIFEST} is damaged ({error}).") from None
     if found != FORMAT:
         raise Unreadable(f"{files.name} has format {found!r}; this release reads {FORMAT}. Load it with the release that wrote it.")

@@ -53,7 +53,10 @@ def compare(copy: Copy, sample: Sequence[Document]) -> Compared:
 
 
 def _compare_one(copy: Copy, ends: Sequence[tuple[End, str]], arguments: dict[str, str], found: Compared) -> None:
-    for attempt in range(TRIES if found.moving < GIVEN_UP else 1):
+    if found.moving >= GIVEN_UP:
+        found.moving += 1
+        return
+    for attempt in range(TRIES):
         time.sleep(0.2 * attempt)
         copy.follow()
         before = copy.memory.position

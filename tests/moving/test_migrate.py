@@ -82,7 +82,7 @@ def test_while_it_is_written(lab, way):
                 first.engine.write("shelf", [operation])
             except SearchAPIError as error:
                 failed.append(error)
-            time.sleep(0.002)
+            time.sleep(0.01)
 
     writers = [threading.Thread(target=write, args=(seed,)) for seed in range(2)]
     for writer in writers:
