@@ -62,7 +62,7 @@ def _stemming(language: str) -> TextAnalyzer:
 @lru_cache(maxsize=50_000)
 def stem(word: str, language: str) -> str:
     """The stem of one word made by `words`; the word itself for "none"."""
-    if language == "none":
+    if language == "none" or _exact.analyze(word) != [word]:  # İ, which is two characters in lower case, would lose one
         return word
     stems = _stemming(language).analyze(word)
     return stems[0] if len(stems) == 1 else word

@@ -63,6 +63,8 @@ _SYMBOLS = frozenset(name for name in OPERATORS if not name[0].isalpha())
 _EXPECTED_OPERATOR = "an operator (= != < <= > >= IN, NOT IN, STARTS WITH, or a value TO a value)"
 _MEANT = {"==": "=", "===": "=", "<>": "!=", "!==": "!=", "=>": ">=", "=<": "<=", "!": "!="}
 
+LONGEST_PREFIX = 900  # bytes; tantivy's patterns take 981
+
 _BARE_FIELD = re.compile(r"[a-z0-9_.-]+")
 
 
@@ -153,7 +155,11 @@ class _Parser:
             usable = f"{name} works on fields of type {', '.join(sorted(operator.types))}"
             raise fault(start, f'{usable}; "{field.name}" is of type {field.type}', "filter_type")
         if operator.takes == "one":
-            return operator.build(field.name, self.value(field, f'a value after "{name}"'))
+            column, value = self.token.column, self.value(field, f'a value after "{name}"')
+            if name == "STARTS WITH" and (size := len(value.encode())) > LONGEST_PREFIX:
+                too_long = f"STARTS WITH: expected at most {LONGEST_PREFIX} bytes, found {size}"
+                raise fault(column, too_long, "filter_too_long")
+            return operator.build(field.name, value)
         if operator.takes == "list":
             return operator.build(field.name, self.values(field, name))
         low, column = self.value(field, "a value"), self.token.column

@@ -49,6 +49,8 @@ ROWS: list[tuple[str, Test]] = [
     ('code = "js-lib"', lambda d: "js-lib" in d.code),
     ('code = "JS-lib"', lambda d: "JS-lib" in d.code),
     ('code STARTS WITH "js"', lambda d: any(v.startswith("js") for v in d.code)),
+    (f'code STARTS WITH "{"😀" * 200}"', lambda d: False),
+    (r"""code STARTS WITH ".+*?()|[]{}^$#&-~/<>@'\"\\" """, lambda d: False),
     ('code STARTS WITH "js-"', lambda d: any(v.startswith("js-") for v in d.code)),
     ('code = "say \\"hi\\""', lambda d: 'say "hi"' in d.code),
     ('code = "back\\\\slash"', lambda d: "back\\slash" in d.code),

@@ -162,6 +162,7 @@ BAD = [
         12,
         'TO works on fields of type date, float, integer; "deprecated" is of type boolean',
     ),
+    (f'kind STARTS WITH "{"é" * 451}"', "filter_too_long", 18, "STARTS WITH: expected at most 900 bytes, found 902"),
     ("year STARTS WITH 2", "filter_type", 6, 'STARTS WITH works on fields of type keyword, text; "year" is of type integer'),
     ("price 20 TO 10", "filter_type", 10, 'expected the lower end before TO: "price" low TO high'),
 ]

@@ -21,7 +21,7 @@ from .index import Snapshot
 
 _MUST, _SHOULD, _MUST_NOT = Occur.Must, Occur.Should, Occur.MustNot
 _TYPES = {"integer": FieldType.Integer, "boolean": FieldType.Integer, "date": FieldType.Integer, "float": FieldType.Float}
-_REGEX_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$#&\-~/<>@\"]")
+_REGEX_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$#&\-~/@\"]")  # not < and >: escaped they are edges of words
 
 
 _term_query, _boost_query = TQuery.term_query, TQuery.boost_query

@@ -47,6 +47,7 @@ from .names import Names
 from .registry import ASKED, Concrete, Index, Registry
 from .searching import Reading, Remembered
 from .system import OpenSearchSystem, now
+from .table import LONGEST
 from .target import Target
 from .writing import Current, Writer
 
@@ -247,6 +248,8 @@ class OpenSearchEngine:
 
     def get(self, name: str, id: str) -> Document:
         index = self.registry.get(name)
+        if len(id.encode()) > LONGEST:  # a client may ask for anything
+            raise DocumentNotFound(id)
         found = self._get(index, id)
         if found is None:
             now = self.registry.fresh(name)  # another host may have deleted the index, or made it anew
