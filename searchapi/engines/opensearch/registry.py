@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from ... import schema
@@ -35,7 +35,7 @@ class Concrete:
     layout: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Index:
     """What is known of an index. fields: as writes are checked against. live: what answers. building: what is being filled for
     settings that `live` cannot hold. task: which run of a rebuild does it, or ASKED. retired: (n, when) of those that were left."""
@@ -51,7 +51,7 @@ class Index:
     task: str | None = None
     retired: tuple[tuple[int, str], ...] = ()
 
-    @property
+    @cached_property
     def info(self) -> IndexInfo:
         return IndexInfo(self.name, self.uid, self.created_at, self.settings, self.searched, self.version)
 
@@ -74,7 +74,7 @@ class Index:
     def rebuilding(self) -> bool:
         return self.task is not None
 
-    @property
+    @cached_property
     def searched(self) -> dict[str, Field]:
         """The fields as searches see them: equal to `fields` but while a rebuild is under way."""
         return {name: as_set(field, self.fields.get(name)) for name, field in self.live.fields.items()}
