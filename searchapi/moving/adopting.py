@@ -9,7 +9,7 @@ from pathlib import Path
 
 import orjson
 
-from ..engines.changes import Changes
+from ..engines.changes import Changes, PositionLost
 from ..exceptions import Conflict
 from ..model import Document, IndexSettings, Key
 from ..schema import check_name
@@ -28,6 +28,7 @@ class Adopted:
 
     def __init__(self, shown: str, index: Foreign, spool: Spool, plan: Plan, settings: IndexSettings):
         self.shown, self._index, self._spool, self._plan, self._settings = shown, index, spool, plan, settings
+        self._stamp = spool.stamp()
 
     def names(self) -> list[str]:
         return [self._index.name]
@@ -43,7 +44,10 @@ class Adopted:
         raise AssertionError("a spool does not change")
 
     def changes(self, name: str, after: str | None, limit: int) -> Changes:
-        return Changes(self._index.uid)
+        """None while these documents are read; those of another time are not the same ones."""
+        if after not in (None, self._stamp):
+            raise PositionLost
+        return Changes(self._stamp)
 
     def aliases(self) -> Mapping[str, str]:
         return {}

@@ -8,6 +8,7 @@ https://docs.opensearch.org/latest/api-reference/scroll/
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,6 +112,13 @@ class Spool:
         )
         for id, version, source in found:
             yield id, version, orjson.loads(source)
+
+    def stamp(self) -> str:
+        """The same for the same documents: each change of one moves its version."""
+        digest = hashlib.sha256()
+        for row in self._connection.execute("SELECT id, version FROM documents ORDER BY id"):
+            digest.update(repr(row).encode("utf-8", "backslashreplace"))
+        return digest.hexdigest()
 
     def count(self) -> int:
         return self._connection.execute("SELECT count(*) FROM documents").fetchone()[0]

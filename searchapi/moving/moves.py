@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..engines.changes import PositionLost
-from ..exceptions import Conflict, EngineUnavailable, NotFound, StorageFull
+from ..exceptions import Conflict, EngineUnavailable, Invalid, NotFound, StorageFull
 from ..wording import nearest
 from . import records, searches, verifying
 from .copying import Copy
@@ -146,7 +147,7 @@ class _Move:
                 verdict, found = self._once(copy)
                 break
             except PositionLost:
-                self.tell(f"{self.name}: what was written meanwhile cannot be told any more: comparing all documents again")
+                self.tell(f"{self.name}: what was written since cannot be told one by one: comparing all documents again")
                 self.new = False
                 self.memory.begin()
                 self.memory.save()
@@ -164,6 +165,9 @@ class _Move:
         was, self.memory.checksum = self.memory.checksum, None
         if was is not None:
             self.memory.save()
+        if not self.new:
+            with contextlib.suppress(Invalid):  # of documents that are not as in the source yet
+                self._settings(copy)
         copy.run(self.held.documents, empty=self.new)
         self._settings(copy)
         self.tell(f"{self.name}: comparing")
