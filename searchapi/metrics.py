@@ -24,7 +24,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from . import __version__, idempotency, logs, ratelimit
 from .config import Settings
 from .engines.base import Engine
-from .exceptions import Overloaded, SearchAPIError
+from .exceptions import EngineError, Overloaded
 from .metricfiles import ALIVE, VARIABLE, counted, locked
 
 UNMATCHED = "unmatched"  # the route of what has no address here, and its method, which a client can make up
@@ -150,18 +150,20 @@ def init_app(app: Flask, settings: Settings) -> None:
 
 
 def of_indexes(engine: Engine, shown: Callable[[str], str | None]) -> Iterator[Metric]:
-    """Figures of indexes. shown: the name that whoever asks knows an index by, None for one that it may not know of."""
-    names = [(known, name) for name in engine.names() if (known := shown(name))]
+    """Figures of indexes; none while the engine is away. shown: the name that whoever asks knows an index by, None for one that it
+    may not know of."""
+    try:
+        names = sorted((known, name) for name in engine.names() if (known := shown(name)))
+        found = engine.progresses([name for _, name in names[:MAX_INDEXES]])
+    except EngineError:
+        return
     yield GaugeMetricFamily("searchapi_indexes", "Indexes that this key may see.", len(names))
     documents = GaugeMetricFamily("searchapi_index_documents", "Documents of an index.", labels=("index",))
     behind = GaugeMetricFamily("searchapi_index_lag_documents", "Writes that searches do not see yet.", labels=("index",))
     age = GaugeMetricFamily("searchapi_index_lag_seconds", "Age of the oldest of them.", labels=("index",))
-    for known, name in sorted(names)[:MAX_INDEXES]:
-        try:
-            progress = engine.progress(name)
-        except SearchAPIError:  # deleted meanwhile, or its disk fails: then the others matter
-            continue
-        documents.add_metric((known,), progress.documents)
-        behind.add_metric((known,), progress.lag)
-        age.add_metric((known,), progress.lag_seconds)
+    for known, name in names[:MAX_INDEXES]:
+        if (progress := found.get(name)) is not None:
+            documents.add_metric((known,), progress.documents)
+            behind.add_metric((known,), progress.lag)
+            age.add_metric((known,), progress.lag_seconds)
     yield from (documents, behind, age)

@@ -85,6 +85,10 @@ class Engine(Protocol):
     def progress(self, name: str) -> IndexProgress:
         """The part of the stats that is cheap: asked of many indexes every few seconds, and opens none for searching."""
 
+    def progresses(self, names: Sequence[str]) -> dict[str, IndexProgress]:
+        """The same of many at once; those that cannot be told, and those that are not there, are left out. Other than `progress`
+        it makes nothing visible to searches: `seq` may be what they see."""
+
     def rebuild(self, name: str) -> str:
         """Build the index anew from the documents, beside the one that answers; returns at once, with the id of its task."""
 
@@ -143,9 +147,10 @@ class SystemStore(Protocol):
     def resolve(self, name: str) -> str:
         """An alias's index, or the name itself."""
 
-    def keys(self) -> Mapping[str, Key]:
+    def keys(self, stale: bool = False) -> Mapping[str, Key]:
         """Every key by its id, the revoked ones too, in the order they were made. What another process or host wrote is seen
-        within a second. Asked for with every request, so it must cost microseconds while nothing changes."""
+        within a second. Asked for with every request, so it must cost microseconds while nothing changes. Raises EngineUnavailable
+        where they are kept elsewhere and have not been seen for long; stale: as they were then, if they ever were seen."""
 
     def add_key(self, key: Key) -> None: ...
     def update_key(self, id: str, change: Callable[[Key], Key]) -> Key:

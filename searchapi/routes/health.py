@@ -88,11 +88,8 @@ def _operator() -> Grant | None:
 def _details(detail: Mapping[str, Any], grant: Grant) -> dict[str, Any]:
     """lag: of the indexes that the key may see, all writes and the age of the oldest. in_flight, waiting: of this worker."""
     engine, lag, oldest = services().engine, 0, 0.0
-    for name in engine.names():
-        if grant.sees(name):
-            with contextlib.suppress(SearchAPIError):
-                progress = engine.progress(name)
-                lag, oldest = lag + progress.lag, max(oldest, progress.lag_seconds)
+    for progress in engine.progresses([name for name in engine.names() if grant.sees(name)]).values():
+        lag, oldest = lag + progress.lag, max(oldest, progress.lag_seconds)
     limits = {name: figure for name, figure in ratelimit.state().items() if name != "refused"}
     of_engine = {"name": engine.capabilities.engine, "lag": lag, "lag_seconds": round(oldest, 3), **_figures(detail, grant)}
     return {"engine": of_engine, "rate_limits": limits, "turns": current_app.extensions["admission"].state()}

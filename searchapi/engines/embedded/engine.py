@@ -130,6 +130,13 @@ class EmbeddedEngine:
     def progress(self, name: str) -> IndexProgress:
         return self._progress(self._store(name))
 
+    def progresses(self, names: Sequence[str]) -> dict[str, IndexProgress]:
+        found = {}
+        for name in names:
+            with contextlib.suppress(SearchAPIError):  # deleted meanwhile, or its disk fails: then the others matter
+                found[name] = self.progress(name)
+        return found
+
     def _progress(self, store: Store) -> IndexProgress:
         state, seq = store.state(), store.newest_seq()
         live = state.one("live")

@@ -162,7 +162,7 @@ class SystemDatabase:
 
     # ---------------------------------------------------------------------------------------------------------- keys
 
-    def keys(self) -> Mapping[str, Key]:
+    def keys(self, stale: bool = False) -> Mapping[str, Key]:
         return self._names()[3]
 
     def add_key(self, key: Key) -> None:

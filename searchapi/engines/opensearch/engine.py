@@ -57,6 +57,11 @@ SCAN_CHUNK = 500
 PATIENCE = 30.0  # seconds that a write waits for the same one, which another request has begun
 SLOW = 60.0  # seconds for what reads or writes much
 LIVING = {"bool": {"must_not": [GONE]}}
+FIGURES = {
+    "size": 0,
+    "track_total_hits": False,
+    "aggs": {"living": {"filter": LIVING}, "newest": {"max": {"field": "_seq_no"}}},
+}
 
 log = logging.getLogger("searchapi.opensearch")
 
@@ -177,16 +182,21 @@ class OpenSearchEngine:
             self._refreshes.now(self.registry.concrete(index))
             return IndexProgress(self._count(index), seq, seq, 0, 0.0)
 
-    def documents(self, names: Sequence[str]) -> dict[str, int]:
-        """As they can be searched, which is half a second behind at most."""
+    def progresses(self, names: Sequence[str]) -> dict[str, IndexProgress]:
+        """In one request. What searches see is half a second behind at most, which is no lag to speak of."""
         known = {index.name: index for index in self.registry.all()}
         wanted = [known[name] for name in names if name in known]
         lines: list[dict[str, Any]] = []
         for index in wanted:
-            lines += [{"index": self.registry.concrete(index)}, {"size": 0, "track_total_hits": True, "query": LIVING}]
+            lines += [{"index": self.registry.concrete(index)}, FIGURES]
         answers = self.cluster.ask("POST", "/_msearch", lines, again=True)["responses"] if lines else ()
-        found = zip(wanted, answers, strict=True)
-        return {index.name: answer["hits"]["total"]["value"] for index, answer in found if "hits" in answer}
+        found = {}
+        for index, answer in zip(wanted, answers, strict=True):
+            if "aggregations" in answer:
+                newest, living = (answer["aggregations"][name] for name in ("newest", "living"))
+                seq = index.live.base + int(newest["value"] if newest["value"] is not None else -1) + 1
+                found[index.name] = IndexProgress(living["doc_count"], seq, seq, 0, 0.0)
+        return found
 
     @contextlib.contextmanager
     def _there(self, index: Index) -> Iterator[None]:
@@ -349,7 +359,7 @@ class OpenSearchEngine:
         try:
             found = self.cluster.ask("GET", f"/_cluster/health/{self.names_of.everything}", params={"timeout": "2s"}, again=True)
             names = self.names()
-            documents = sum(self.documents(names).values())
+            documents = sum(progress.documents for progress in self.progresses(names).values())
         except EngineUnavailable as error:
             return EngineHealth(False, {"engine": "opensearch"}, error.detail)
         detail = {

@@ -83,10 +83,14 @@ class Records:
 
     # ------------------------------------------------------------------------------------------------------- reading
 
-    def records(self, kind: str) -> Mapping[str, Record]:
+    def records(self, kind: str, stale: bool = False) -> Mapping[str, Record]:
         """All of a kind by id, as known here; the same object until one of them changes. Raises EngineUnavailable where the
-        cluster has not been reached for too long."""
-        self._lookout.check()
+        cluster has not been reached for too long. stale: not then, if it was ever reached."""
+        try:
+            self._lookout.check()
+        except EngineError:
+            if not stale or self._read_at is None:
+                raise
         return self._kinds.get(kind, _NONE)
 
     def read(self, kind: str, id: str) -> Record | None:

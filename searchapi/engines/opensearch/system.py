@@ -121,8 +121,8 @@ class OpenSearchSystem(Records):
 
     # ---------------------------------------------------------------------------------------------------------- keys
 
-    def keys(self) -> Mapping[str, Key]:
-        records = self.records("key")
+    def keys(self, stale: bool = False) -> Mapping[str, Key]:
+        records = self.records("key", stale)
         if self._keys[0] is not records:
             known, made = self._keys[1], {}
             for id, held in records.items():
