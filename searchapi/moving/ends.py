@@ -15,7 +15,7 @@ from ..config.casts import engine_shown, engine_url
 from ..engines import is_there, open_engine, open_worker, whereabouts
 from ..engines.base import Engine, SystemStore
 from ..engines.changes import Changes
-from ..exceptions import DocumentNotFound, Invalid
+from ..exceptions import Conflict, DocumentNotFound, Invalid, NotFound
 from ..model import Document, Field, IndexSettings, Key
 
 STOPPING = 60.0  # seconds that what indexes may take to end
@@ -121,12 +121,12 @@ def shown(settings: Settings) -> str:
 @contextmanager
 def opened(settings: Settings, *, receives: bool) -> Iterator[End]:
     """receives: documents of another engine are written, which may have been made under higher limits than are set here; and what
-    is missing is made. A source is never made."""
+    is missing is made. A source is never made: raises NotFound."""
     if receives:
         most = {"max_fields": MAX_FIELDS, "max_nesting": 1000, "max_array": 1 << 30, "max_document_bytes": 1 << 30}
         settings = replace(settings, **most)
     elif not is_there(settings):
-        raise Invalid.at("--from", "nothing_there", f"There is nothing to take from in {shown(settings)}.")
+        raise NotFound(f"There is nothing in {shown(settings)}.")
     engine, system = open_engine(settings)
     try:
         yield End(settings, engine, system, shown(settings))
@@ -135,6 +135,6 @@ def opened(settings: Settings, *, receives: bool) -> Iterator[End]:
 
 
 def refuse_same(source: Settings, target: Settings) -> None:
-    """Raises Invalid where both are one."""
+    """Raises Conflict where both are one."""
     if whereabouts(source) == whereabouts(target):
-        raise Invalid.at("--to", "same_engine", f"--from and --to are the same: {shown(target)}.")
+        raise Conflict(f"--from and --to are the same: {shown(target)}.")
