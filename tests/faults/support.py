@@ -22,6 +22,8 @@ from typing import Any
 
 import orjson
 
+from searchapi.config import Settings
+from searchapi.engines import open_engine
 from tests.keys import admin_key, bearer
 from tests.ports import free_port
 
@@ -121,7 +123,11 @@ class Site:
     @cached_property
     def key(self) -> str:
         """One that may do everything, made when a client first needs it."""
-        return admin_key(self.data)
+        engine, system = open_engine(Settings(data_dir=self.data, engine_url=self._environment.get("ENGINE_URL", "embedded:")))
+        try:
+            return admin_key(self.data, system)
+        finally:
+            engine.close()
 
     def __enter__(self) -> Site:
         return self

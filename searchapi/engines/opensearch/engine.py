@@ -162,7 +162,7 @@ class OpenSearchEngine:
 
     def stats(self, name: str) -> IndexStats:
         index, done = self.registry.get(name), self.progress(name)
-        with self._there(index):
+        with self.there(name):
             return self._stats(index, done)
 
     def _stats(self, index: Index, done: IndexProgress) -> IndexStats:
@@ -177,7 +177,7 @@ class OpenSearchEngine:
     def progress(self, name: str) -> IndexProgress:
         """Searches see every write up to this moment: OpenSearch is told to refresh, as it does by itself every half second."""
         index = self.registry.get(name)
-        with self._there(index):
+        with self.there(name):
             seq = self._newest(index)
             self._refreshes.now(self.registry.concrete(index))
             return IndexProgress(self._count(index), seq, seq, 0, 0.0)
@@ -199,14 +199,13 @@ class OpenSearchEngine:
         return found
 
     @contextlib.contextmanager
-    def _there(self, index: Index) -> Iterator[None]:
-        """Where a concrete index is gone, another host has deleted or rebuilt it, which may not be known here yet."""
+    def there(self, name: str) -> Iterator[None]:
+        """Where a concrete index is gone, another host has deleted or rebuilt it, which was not known here yet."""
         try:
             yield
-        except NotThere:
-            now = self.registry.fresh(index.name)
-            if (now.uid, now.live.n) == (index.uid, index.live.n):
-                log.error("an index of OpenSearch is gone: %s; restore it", self.registry.concrete(index))
+        except NotThere as error:
+            self.registry.fresh(name)
+            log.warning("an index of OpenSearch was not there: %s", error, extra={"index": name})
             raise EngineUnavailable("The index is just being made anew. Try again soon.", code="index_rebuilding") from None
 
     def _newest(self, index: Index) -> int:
@@ -275,7 +274,8 @@ class OpenSearchEngine:
     def scan(self, name: str, after: str | None = None, limit: int | None = None) -> Iterator[Document]:
         index = self.registry.get(name)
         held = self.registry.concrete(index)
-        self._refreshes.now(held)
+        with self.there(name):
+            self._refreshes.now(held)
         left = limit
         while left is None or left > 0:
             size = SCAN_CHUNK if left is None else min(left, SCAN_CHUNK)
@@ -283,7 +283,9 @@ class OpenSearchEngine:
             body |= {"track_total_hits": False} | ({"search_after": [after]} if after else {})
             # Of the primary shard: who has followed the writes must not read what another copy had before them.
             params = {"preference": "_primary"}
-            rows = self.cluster.ask("POST", f"/{held}/_search", body, params=params, again=True, timeout=SLOW)["hits"]["hits"]
+            with self.there(name):
+                answer = self.cluster.ask("POST", f"/{held}/_search", body, params=params, again=True, timeout=SLOW)
+            rows = answer["hits"]["hits"]
             for row in rows:
                 yield _document(row["_source"])
             if len(rows) < size:
@@ -296,6 +298,10 @@ class OpenSearchEngine:
 
     def delete_where(self, name: str, filter: Filter, progress: Callable[[int], None] = lambda done: None) -> int:
         """Documents written after this began, and those rewritten meanwhile, stay: they came after the delete."""
+        with self.there(name):
+            return self._delete_where(name, filter, progress)
+
+    def _delete_where(self, name: str, filter: Filter, progress: Callable[[int], None]) -> int:
         index = self.registry.fresh(name)
         upto, deleted = self.checkpoint(index), 0
         held = self.registry.concrete(index)
@@ -315,14 +321,15 @@ class OpenSearchEngine:
             ]
             sent = self.writer.send(index, changes)
             if sent.moved:
-                index = self.registry.fresh(name)
                 raise EngineUnavailable("The index was rebuilt meanwhile. Try again.", code="index_rebuilding")
+            for error in sent.refused.values():  # a full disk
+                raise error
             deleted += len(rows) - len(sent.again)
             progress(deleted)
 
     def wait(self, name: str, seq: int, timeout: float) -> bool:
         index = self.registry.get(name)
-        with self._there(index):
+        with self.there(name):
             self._refreshes.now(self.registry.concrete(index), max(timeout, 1.0))
         self._words(index).clear()
         return True
@@ -333,7 +340,7 @@ class OpenSearchEngine:
     def reading(self, name: str) -> Iterator[Reading]:
         index = self.registry.get(name)
         names = self.names_of.data(index.uid, "")
-        with self._there(index):
+        with self.there(name):
             yield Reading(self.cluster, self.registry.concrete(index), index.searched, self._words(index), names)
 
     def _words(self, index: Index) -> Remembered:

@@ -53,6 +53,10 @@ class Rebuild:
 
     def run(self) -> None:
         """Raises IndexNotFound, EngineUnavailable, EngineError, Replaced; the index that answers is then as it was."""
+        with self.engine.there(self.name):
+            self._run()
+
+    def _run(self) -> None:
         held: str | None = None  # the index whose writes may be held up
         try:
             index = self._begin()
