@@ -20,6 +20,7 @@ from .system import Failed
 
 PATIENCE = 10.0  # seconds for one answer
 READY = 3.0  # the same of /health/ready, which answers within 2 s itself
+KNOWN = 3.0  # seconds until every process knows a new key; one is promised
 PAUSE = 0.1  # seconds between questions of a soak
 STUCK = 40.0  # seconds without any progress after which an instance is not waited for any longer
 BUILDING = 180.0  # the same where it builds its indexes first: they are committed in large pieces
@@ -66,9 +67,20 @@ class Instance:
 
     socket: Path
     key: str | None = field(default=None, repr=False)
+    known_by: float | None = field(default=None, repr=False)  # by time.monotonic(), when the key must be
 
     def get(self, path: str, patience: float = PATIENCE) -> Answer:
-        """Raises OSError where there is no answer."""
+        """A key that was made a moment ago may not be known yet, where keys are kept on other machines. Raises OSError where there
+        is no answer."""
+        if self.key and self.known_by is None:
+            self.known_by = time.monotonic() + KNOWN
+        answer = self._get(path, patience)
+        while answer.status == 401 and self.key and time.monotonic() < self.known_by:
+            time.sleep(KNOWN / 6)
+            answer = self._get(path, patience)
+        return answer
+
+    def _get(self, path: str, patience: float) -> Answer:
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         connection = _Connection(self.socket, patience)
         try:

@@ -31,6 +31,8 @@ CODE = Path(__file__).resolve().parent.parent.parent
 
 def snapshot(places: Places, say: Callable[[str], None]) -> Path:
     """The folder of a new snapshot; the newest three are kept. Raises Failed."""
+    if places.elsewhere():
+        raise Failed("the data is in OpenSearch (ENGINE_URL), not on this server: its own snapshots keep it (docs/operations.md)")
     system, folder = places.system, places.backups
     for left in folders(folder):
         if left.name.endswith(PARTIAL):

@@ -126,6 +126,16 @@ class Places:
         self.bad.mkdir(exist_ok=True)
         self.system.write(self.bad / name, reason + "\n")
 
+    def elsewhere(self) -> bool:
+        """Whether the data is in an OpenSearch cluster, and not on this server."""
+        found = ""
+        with contextlib.suppress(OSError):
+            for line in self.env.read_text(errors="replace").splitlines():
+                name, _, value = line.strip().partition("=")
+                if name.strip() == "ENGINE_URL":  # the last one counts
+                    found = value.strip().strip("'\"")
+        return found.startswith(("opensearch://", "opensearchs://"))
+
     # slots
 
     def live_slot(self) -> str | None:

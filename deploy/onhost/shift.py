@@ -141,7 +141,11 @@ class Shift:
 
     def _snapshot_before(self, release: Release) -> None:
         if (written := self.places.data_written()) is not None and release.formats.writes > written:
-            self.say(f"the data will be written in the format {release.formats.writes}, {written} until now: a snapshot first")
+            told = f"the data will be written in the format {release.formats.writes}, {written} until now"
+            if self.places.elsewhere():
+                self.say(f"{told}; it is in OpenSearch, whose snapshots are yours to take")
+                return
+            self.say(f"{told}: a snapshot first")
             copying.snapshot(self.places, self.say)
 
     # ------------------------------------------------------------------------------------------------------- the new slot
@@ -218,8 +222,11 @@ class Shift:
         self.say(f"{slot} is live")
 
     def _hand_over(self) -> None:
-        """Where both releases write the same generations, one indexer works and the other waits. Now the new one works."""
+        """Where both releases write the same generations, one indexer works and the other waits. Now the new one works. With
+        OpenSearch both work."""
         old = self.intent["old"]
+        if self.places.elsewhere():
+            return
         left = self.places.in_slot(old)
         if left is None or not left.there or left.formats.index != self.places.release(self.intent["to"]).formats.index:
             return

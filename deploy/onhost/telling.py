@@ -38,7 +38,10 @@ def status(places: Places) -> Iterator[str]:
     if slot is not None and live is not None:
         yield from _figures(places, slot)
     newest = snapshots(places)[:1]
-    yield f"snapshot     {newest[0].name if newest else 'none yet: fab snapshot'}"
+    if places.elsewhere():
+        yield "snapshot     none here: the data is in OpenSearch"
+    else:
+        yield f"snapshot     {newest[0].name if newest else 'none yet: fab snapshot'}"
     if (intent := places.under_way()) is not None:
         running = any(unit.active for unit in places.system.units(f"{UNIT}.service"))
         what = f"{intent.get('action')} of {intent.get('to')}, {intent.get('phase')}"

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from deploy.onhost import __main__ as program
-from deploy.onhost import asking, checks, environment, following, system, tidying
+from deploy.onhost import asking, checks, copying, environment, following, system, telling, tidying
 from deploy.onhost.asking import Instance
 from deploy.onhost.checks import Refused
 from deploy.onhost.places import Places, cooling, parts
@@ -540,3 +540,43 @@ def test_it_needs_nothing_but_the_standard_library(tmp_path: Path) -> None:
         ]
         done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
+
+
+# ---------------------------------------------------------------------------------------------- data on other machines
+
+
+def test_with_opensearch_nothing_here_is_copied(server: Server) -> None:
+    """The data is not on the server: a deploy that moves its format says whose snapshots are needed, `fab snapshot` refuses, and
+    `fab status` does not ask for one."""
+    server.places.env.write_text("ENGINE_URL=embedded:\nENGINE_URL='opensearchs://u:secret@search:9200/shop'\n")
+    server.deploy(reads=(1, 2), writes=1)
+    server.said.clear()
+    server.deploy(reads=(1, 2), writes=2)
+    assert "it is in OpenSearch, whose snapshots are yours to take" in "\n".join(server.said)
+    assert not server.places.backups.exists()
+    with pytest.raises(Failed, match="in OpenSearch"):
+        copying.snapshot(server.places, server.said.append)
+    assert "snapshot     none here: the data is in OpenSearch" in list(telling.status(server.places))
+    assert "secret" not in "\n".join([*server.said, *telling.status(server.places)])
+    server.settled()
+
+
+def test_with_opensearch_the_old_indexer_is_left_alone(server: Server) -> None:
+    """Both work: none waits for the other."""
+    server.places.env.write_text("ENGINE_URL=opensearch://search:9200\n")
+    server.deploy()
+    before = {unit.name: unit.pid for unit in server.system.units(*parts("blue"))}
+    server.deploy()
+    assert {unit.name: unit.pid for unit in server.system.units(*parts("blue"))} == before
+
+
+def test_a_key_that_is_not_known_yet(monkeypatch) -> None:
+    """A process that has not seen a new key yet is asked again, for a moment; a wrong key stays one."""
+    answers = iter([401, 401, 200])
+    monkeypatch.setattr(asking, "KNOWN", 0.3)
+    monkeypatch.setattr(Instance, "_get", lambda self, path, patience: asking.Answer(next(answers), b"{}"))
+    assert Instance(Path("x"), "sk_new").get("/v1/indexes").status == 200
+    answers = iter([401] * 100)
+    assert Instance(Path("x"), "sk_wrong").get("/v1/indexes").status == 401
+    answers = iter([401])
+    assert Instance(Path("x")).get("/v1/indexes").status == 401
