@@ -45,7 +45,9 @@ SETTINGS: dict[str, Any] = {
     "max_result_window": 100_000,
     "max_regex_length": 20_000,  # distance.py's patterns
     "analysis": {
-        "filter": {"mark": {"type": "pattern_capture", "preserve_original": False, "patterns": [f"^({MARK}?)(.+)$"]}},
+        "filter": {
+            "mark": {"type": "pattern_capture", "preserve_original": False, "patterns": [f"^({MARK})(.+)$"]}
+        },  # other words stay as they are
         "analyzer": {"words": {"type": "custom", "tokenizer": "whitespace", "filter": ["mark"]}},
     },
     "similarity": {
