@@ -44,10 +44,10 @@ SETTINGS: dict[str, Any] = {
     "mapping.total_fields.limit": 10_000,
     "max_result_window": 100_000,
     "max_regex_length": 20_000,  # distance.py's patterns
-    "analysis": {
+    "analysis": {  # only what bears the mark is taken apart: a pattern that fits every word takes a fifth of the time of indexing
         "filter": {
             "mark": {"type": "pattern_capture", "preserve_original": False, "patterns": [f"^({MARK})(.+)$"]}
-        },  # other words stay as they are
+        },
         "analyzer": {"words": {"type": "custom", "tokenizer": "whitespace", "filter": ["mark"]}},
     },
     "similarity": {
