@@ -10,7 +10,7 @@ import click
 
 from .. import config
 from ..config import Settings
-from ..engines import open_engine
+from ..engines import open_engine, place
 from ..engines.base import Engine, SystemStore
 from ..exceptions import IndexNotFound, SearchAPIError
 from ..model import IndexInfo
@@ -30,7 +30,7 @@ class Workplace:
         except IndexNotFound as error:
             names = [*(known.name for known in self.engine.indexes()), *self.system.aliases()]
             near = nearest(name, names)
-            hint = f" Did you mean {near!r}?" if near else f" DATA_DIR is {self.settings.data_dir.absolute()}."
+            hint = f" Did you mean {near!r}?" if near else f" The data is in {place(self.settings)}."
             raise click.ClickException(error.detail + hint) from None
 
 

@@ -8,6 +8,7 @@ from typing import BinaryIO
 import click
 import orjson
 
+from ..engines import place
 from ..exceptions import Unreadable
 from ..model import IndexStats
 from ..schema import check_name, index_to_json, parse_settings
@@ -30,7 +31,7 @@ def list_(as_json: bool) -> None:
         click.echo(orjson.dumps(indexes, option=orjson.OPT_INDENT_2))
         return
     if not found:
-        click.echo(f"No indexes in {w.settings.data_dir.absolute()} yet.", err=True)
+        click.echo(f"No indexes in {place(w.settings)} yet.", err=True)
         return
     heading = ("NAME", "DOCUMENTS", "MIB", "STATE")
     rows = [(info.name, f"{s.documents:,}", f"{s.size_bytes / (1 << 20):,.1f}", state_of(s)) for info, s in found]

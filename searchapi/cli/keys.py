@@ -13,7 +13,7 @@ import click
 from .. import config
 from ..config import Settings
 from ..dates import parse_date
-from ..engines import open_engine
+from ..engines import open_engine, place
 from ..exceptions import KeyNotFound
 from ..keyinput import parse_key
 from ..keystore import SCOPES, KeyStore, moment
@@ -126,7 +126,7 @@ def create(
         ends = f"until {key.expires_at}" if key.expires_at else "until it is revoked"
         lines = [
             "This is the key, shown only this once: keep it where secrets are kept.",
-            f"It has the scopes {', '.join(key.scopes)} on the indexes {', '.join(key.indexes)} of {_folder(w)}, {ends}.",
+            f"It has the scopes {', '.join(key.scopes)} on the indexes {', '.join(key.indexes)} of {place(w.settings)}, {ends}.",
             f"`python -m searchapi keys revoke {key.id}` ends it.",
             *others,
         ]
@@ -149,10 +149,6 @@ def about_foreign(keys: KeyStore) -> list[str]:
     return [f"Careful: {which} made with another SECRET_KEY than is set here. Is this the one that the server has?"]
 
 
-def _folder(w: Workshop) -> str:
-    return str(w.settings.data_dir.absolute())
-
-
 @keys.command("list")
 @click.option("--all", "everything", is_flag=True, help="The revoked ones too.")
 def list_(everything: bool) -> None:
@@ -161,7 +157,7 @@ def list_(everything: bool) -> None:
         found = [key for key in w.keys.list() if everything or not key.revoked_at]
         foreign, warnings = {key.id for key in w.keys.foreign()}, about_foreign(w.keys)
     if not found:
-        click.echo(f"No keys in {_folder(w)} yet: `python -m searchapi keys create --admin` makes one.", err=True)
+        click.echo(f"No keys in {place(w.settings)} yet: `python -m searchapi keys create --admin` makes one.", err=True)
         return
     heading = ("ID", "STATE", "LAST USED", "SCOPES", "INDEXES", "DESCRIPTION")
     rows = [

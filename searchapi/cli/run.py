@@ -147,8 +147,9 @@ def key_command() -> str:
     python = Path(sys.executable)
     if python.is_relative_to(Path.cwd()):
         python = python.relative_to(Path.cwd())
-    folder = os.environ.get("DATA_DIR")
-    settings = f"DATA_DIR={shlex.quote(folder)} " if folder else ""
+    given = {name: text for name in ("DATA_DIR", "ENGINE_URL") if (text := os.environ.get(name))}
+    shown = {name: "…" if name == "ENGINE_URL" and "@" in text else shlex.quote(text) for name, text in given.items()}  # a password
+    settings = "".join(f"{name}={text} " for name, text in shown.items())
     return f"KEY=$({settings}{shlex.quote(str(python))} -m searchapi keys create --admin --quiet)"
 
 

@@ -61,6 +61,11 @@ def whereabouts(settings: Settings) -> str:
         return f"{cluster.ask('GET', '/', again=True)['cluster_uuid']}/{target.prefix}"
 
 
+def place(settings: Settings) -> str:
+    """Where the data is, for people: a folder, or a cluster without its user and password. Raises Invalid."""
+    return str(settings.data_dir.absolute() if settings.engine_url == "embedded:" else _target(settings))
+
+
 def is_there(settings: Settings) -> bool:
     """Whether there is something to open; opening makes what is missing. Raises EngineUnavailable."""
     if settings.engine_url == "embedded:":

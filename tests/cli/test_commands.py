@@ -189,4 +189,4 @@ def test_export_into_a_closed_pipe(cli, tmp_path, data_dir):
 def test_missing_index(cli, arguments):
     """Every command says so alike, and where it looked."""
     line = refused(cli(*arguments))
-    assert "There is no index named 'nothing'." in line and "DATA_DIR is " in line
+    assert "There is no index named 'nothing'." in line and "The data is in " in line
