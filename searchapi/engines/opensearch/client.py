@@ -91,7 +91,8 @@ class Cluster:
                 raise DeadlineExceeded("The search engine did not answer in time.") from None
             raise EngineUnavailable("The search engine did not answer in time.") from None
         except (Unsent, Broken):
-            self._breaker.failed()
+            if all(node.failures for node in self._nodes):  # else another answers: writes that broke with one do not speak for it
+                self._breaker.failed()
             raise EngineUnavailable("The search engine does not answer.") from None
         answer = _decoded(status, raw)
         if status >= 500 and _is_away(status, answer):
