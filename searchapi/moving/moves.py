@@ -178,6 +178,8 @@ class _Move:
         self.memory.written = self.target.changes(self.into, None, 1).position
         if verdict.equal:
             self.memory.checksum = str(verdict.target)
+        else:
+            self.memory.begin()  # the next run writes what differs, or says again why it cannot
         self.memory.save()
         return verdict, found
 

@@ -182,6 +182,7 @@ def test_a_document_that_cannot_be_taken_is_named(lab, shop):
     report = adopt(lab, shop, target)
     assert len(report.faults) == 1 and "document '9' was refused: wild: expected an integer" in report.faults[0]
     assert "8" in bodies(target) and "9" not in bodies(target)
+    assert adopt(lab, shop, target).faults == report.faults  # the reason, too
 
 
 def test_more_than_a_page(lab, shop):
