@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import orjson
 
 from ..engines.changes import Changes, PositionLost
-from ..exceptions import Conflict
+from ..exceptions import Conflict, StorageFull
 from ..model import Document, IndexSettings, Key
 from ..schema import check_name
 from . import foreign, moves
@@ -72,6 +73,9 @@ def adopt(
     into = check_name(name or _name(index))
     with foreign.connected(url) as cluster, contextlib.closing(Spool(data_dir / FOLDER / "spool.db")) as spool:
         found = foreign.look(cluster, index)
+        if found.size_bytes > (free := shutil.disk_usage(data_dir).free):
+            needed = f"reading {found.name!r} takes about {found.size_bytes >> 20:,} MiB there"
+            raise StorageFull(f"DATA_DIR has room for {free >> 20:,} MiB; {needed}.")
         plan = Plan.of(found.mapping, primary_key, language)
         tell(f"{found.name}: reading {found.count:,} documents")
         spool.fill(cluster, found, tell)

@@ -25,6 +25,7 @@ CHUNK = 500  # documents read and written at once
 FOLLOW = 15.0  # seconds between looks at what changed, while documents are copied
 TOLD = 5.0  # seconds between lines of progress
 PATIENCE = 120.0  # seconds that an engine may be away
+LASTING = ("store_damaged", "store_unwritable", "data_dir")  # what waiting does not mend
 
 
 def patiently(call: Callable[[], T], tell: Tell) -> T:
@@ -36,7 +37,7 @@ def patiently(call: Callable[[], T], tell: Tell) -> T:
         except StorageFull:
             raise
         except EngineUnavailable as error:
-            if time.monotonic() > end:
+            if error.code in LASTING or time.monotonic() > end:
                 raise
             tell(f"waiting: {error.detail}")
             time.sleep(min(getattr(error, "retry_after", 1), 5))

@@ -15,7 +15,7 @@ from ..config.casts import engine_shown, engine_url
 from ..engines import is_there, open_engine, open_worker, whereabouts
 from ..engines.base import Engine, SystemStore
 from ..engines.changes import Changes
-from ..exceptions import Conflict, DocumentNotFound, Invalid, NotFound
+from ..exceptions import Conflict, DocumentNotFound, EngineError, Invalid, NotFound, SearchAPIError
 from ..model import Document, Field, IndexSettings, Key
 
 STOPPING = 60.0  # seconds that what indexes may take to end
@@ -65,7 +65,13 @@ class End:
         return self.engine.names()
 
     def held(self, name: str) -> Held:
-        info, stats = self.engine.index(name), self.engine.stats(name)
+        try:
+            info, stats = self.engine.index(name), self.engine.stats(name)
+        except SearchAPIError:
+            raise
+        except Exception as error:  # tables, members or types that only another release knows
+            why = f"cannot be read by this release ({type(error).__name__}: {error}); move it with the one that wrote it"
+            raise EngineError(f"The index {name!r} in {self.shown} {why}.") from error
         return Held(info.uid, info.settings, info.fields, stats.documents, stats.size_bytes)
 
     def read(self, name: str, after: str | None, limit: int) -> list[Document]:

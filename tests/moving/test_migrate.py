@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import sqlite3
 import threading
 import time
 from dataclasses import replace
 
 import pytest
 
-from searchapi.exceptions import Conflict, NotFound, SearchAPIError
+from searchapi.exceptions import Conflict, EngineError, EngineUnavailable, NotFound, SearchAPIError
 from searchapi.keystore import KeyStore, moment
 from searchapi.model import Field, IndexSettings, Operation
-from searchapi.moving import copying, moves, verifying
+from searchapi.moving import copying, moves, searches, verifying
 from searchapi.secretkey import secret_key
 
 from .conftest import SETTINGS, put, stored
@@ -66,9 +68,10 @@ def test_a_later_move_takes_what_changed(lab):
     assert second.engine.index("shelf").settings.stop_words == ("river",)
 
 
-@pytest.mark.parametrize("way", ["embedded to opensearch", "opensearch to embedded"])
-def test_while_it_is_written(lab, way):
+@pytest.mark.parametrize("way", [pytest.param("embedded to opensearch", marks=pytest.mark.slow), "opensearch to embedded"])
+def test_while_it_is_written(lab, way, monkeypatch):
     """Writers go on through all of it: the move ends, finds no difference, and another one after them makes both the same."""
+    monkeypatch.setattr(searches, "TRIES", 2)
     names = way.split(" to ")
     first, second = lab.filled(getattr(lab, names[0])(), 900), getattr(lab, names[1])()
     stop, failed = threading.Event(), []
@@ -226,10 +229,23 @@ def test_no_room(lab, monkeypatch):
     assert second.names() == []
 
 
+def test_an_index_that_this_release_cannot_read(lab):
+    """Is named, and nothing is written."""
+    first, second = lab.filled(lab.embedded(), 10), lab.embedded()
+    first.engine.create_index("newer", IndexSettings())
+    folder = first.settings.data_dir
+    first.engine.close()
+    (path,) = (path for path in folder.glob("indexes/*/documents.db") if path.parent.name == first.system.find("newer")[0])
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE meta")
+        connection.commit()
+    with pytest.raises(EngineError, match=r"'newer' in .* cannot be read by this release"):
+        lab.move(lab.open(f"embedded:{folder}"), second)
+    assert second.names() == []
+
+
 def test_an_engine_that_is_away_for_a_moment(lab, monkeypatch):
     """Is waited for."""
-    from searchapi.exceptions import EngineUnavailable
-
     first, second = lab.filled(lab.embedded(), 50), lab.embedded()
     write, failed = type(second.engine).write, []
 

@@ -45,9 +45,7 @@ SETTINGS: dict[str, Any] = {
     "max_result_window": 100_000,
     "max_regex_length": 20_000,  # distance.py's patterns
     "analysis": {  # only what bears the mark is taken apart: a pattern that fits every word takes a fifth of the time of indexing
-        "filter": {
-            "mark": {"type": "pattern_capture", "preserve_original": False, "patterns": [f"^({MARK})(.+)$"]}
-        },
+        "filter": {"mark": {"type": "pattern_capture", "preserve_original": False, "patterns": [f"^({MARK})(.+)$"]}},
         "analyzer": {"words": {"type": "custom", "tokenizer": "whitespace", "filter": ["mark"]}},
     },
     "similarity": {
