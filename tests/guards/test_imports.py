@@ -36,6 +36,7 @@ WITHOUT_FLASK = (
     "secretkey",
     "body",
     "checking",
+    "moving",
 )
 MODULES = sorted(
     ".".join(("searchapi", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
