@@ -151,13 +151,13 @@ def test_the_answer_to_the_switch_is_lost(engine, monkeypatch):
 def test_the_index_is_deleted_meanwhile(engine, opensearch_node, monkeypatch):
     """Nothing is left, neither of it nor of what was being built, and a write does not bring it back."""
     run = rebuild(engine)
-    make = engine.make
+    make = engine.concretes.make
 
     def deleted(index, held) -> None:
         engine.delete_index("books")
         make(index, held)
 
-    monkeypatch.setattr(engine, "make", deleted)
+    monkeypatch.setattr(engine.concretes, "make", deleted)
     with pytest.raises(IndexNotFound):
         run.run()
     with pytest.raises(IndexNotFound):

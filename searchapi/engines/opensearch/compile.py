@@ -20,6 +20,7 @@ DSL = dict[str, Any]
 NOTHING: DSL = {"match_none": {}}
 ALL: DSL = {"match_all": {}}
 GONE: DSL = {"exists": {"field": "gone"}}
+LIVING: DSL = {"bool": {"must_not": [GONE]}}
 _OPERATORS = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 
 

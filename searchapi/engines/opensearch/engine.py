@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,7 +41,8 @@ from ..once import packed, unpacked
 from . import following
 from .client import Cluster, NotThere
 from .compile import GONE, Compiler
-from .mapping import LAYOUT, index_body, joined, properties
+from .concretes import SLOW, Concretes
+from .mapping import LAYOUT, joined, properties
 from .names import Names
 from .registry import ASKED, Concrete, Index, Registry
 from .searching import Reading, Remembered
@@ -55,14 +55,6 @@ REBUILD = "rebuild"
 DELETE_CHUNK = 1_000  # documents of a delete by filter read and written at once
 SCAN_CHUNK = 500
 PATIENCE = 30.0  # seconds that a write waits for the same one, which another request has begun
-SLOW = 60.0  # seconds for what reads or writes much
-LIVING = {"bool": {"must_not": [GONE]}}
-FIGURES = {
-    "size": 0,
-    "track_total_hits": False,
-    "aggs": {"living": {"filter": LIVING}, "newest": {"max": {"field": "_seq_no"}}},
-}
-
 log = logging.getLogger("searchapi.opensearch")
 
 
@@ -77,7 +69,7 @@ class OpenSearchEngine:
         self.registry = Registry(self.system, self.names_of)
         self.writer = Writer(self.cluster, self.registry, limits)
         self._remembered: dict[str, Remembered] = {}
-        self._refreshes = Refreshes(self.cluster)
+        self.concretes = Concretes(self.cluster, self.registry)
 
     # ------------------------------------------------------------------------------------------------------- indexes
 
@@ -93,41 +85,23 @@ class OpenSearchEngine:
     def create_index(self, name: str, settings: IndexSettings, fields: Iterable[Field] = ()) -> IndexInfo:
         fields = restored(settings, fields)
         index = Index(name, uuid.uuid4().hex, now(), 1, settings, fields, Concrete(1, 0, fields, LAYOUT))
-        self.make(index, index.live)
+        self.concretes.make(index, index.live)
         try:
             self.registry.add(index)
         except BaseException:
-            self._drop(index)
+            self.concretes.drop(index)
             raise
-        self.point(index)
+        self.concretes.point(index)
         return index.info
-
-    def make(self, index: Index, held: Concrete) -> None:
-        """The concrete index, empty."""
-        body = index_body(held.fields.values()) | {"aliases": {self.registry.into(index, held): {}}}
-        self.cluster.ask("PUT", f"/{self.registry.concrete(index, held)}", body, timeout=SLOW)
-
-    def point(self, index: Index) -> None:
-        """The alias, by which people and other programs find what is live."""
-        alias, name = self.names_of.alias(index.name), self.registry.concrete(index)
-        actions: list[dict[str, Any]] = [
-            {"remove": {"index": self.names_of.data(index.uid, "*"), "alias": alias, "must_exist": False}}
-        ]
-        actions.append({"add": {"index": name, "alias": alias}})
-        self.cluster.ask("POST", "/_aliases", {"actions": actions}, again=True, timeout=SLOW)
-
-    def _drop(self, index: Index) -> None:
-        for n in index.numbers:
-            self.cluster.ask("DELETE", f"/{self.names_of.data(index.uid, n)}", missing=True, again=True, timeout=SLOW)
 
     def delete_index(self, name: str) -> None:
         index = self.registry.remove(name)
         self._remembered.pop(index.uid, None)
-        self._drop(index)
+        self.concretes.drop(index)
 
     def update_settings(self, name: str, settings: IndexSettings, dry_run: bool = False) -> SettingsChange:
         index = self.registry.fresh(name)
-        documents = self._count(index)
+        documents = self.concretes.count(index)
         changed = schema.differences(index.settings, settings)
         if not changed:
             return SettingsChange((), False, documents)
@@ -163,40 +137,19 @@ class OpenSearchEngine:
     def stats(self, name: str) -> IndexStats:
         index, done = self.registry.get(name), self.progress(name)
         with self.there(name):
-            return self._stats(index, done)
-
-    def _stats(self, index: Index, done: IndexProgress) -> IndexStats:
-        held = self.registry.concrete(index)
-        size = self.cluster.ask("GET", f"/{held}/_stats/store", again=True)["_all"]["total"]["store"]["size_in_bytes"]
-        body = {"size": 0, "query": LIVING, "aggs": {"has": {"terms": {"field": "has", "size": 10_000}}}}
-        buckets = self.cluster.ask("POST", f"/{held}/_search", body, again=True)["aggregations"]["has"]["buckets"]
-        counts = {bucket["key"]: bucket["doc_count"] for bucket in buckets}
-        fields = {field: counts.get(field, 0) for field in index.fields}
-        return IndexStats(done.documents, size, done.seq, done.indexed_seq, done.lag, done.lag_seconds, index.rebuilding, fields)
+            return self.concretes.stats(index, done)
 
     def progress(self, name: str) -> IndexProgress:
         """Searches see every write up to this moment: OpenSearch is told to refresh, as it does by itself every half second."""
         index = self.registry.get(name)
         with self.there(name):
             seq = self._newest(index)
-            self._refreshes.now(self.registry.concrete(index))
-            return IndexProgress(self._count(index), seq, seq, 0, 0.0)
+            self.concretes.refreshes.now(self.registry.concrete(index))
+            return IndexProgress(self.concretes.count(index), seq, seq, 0, 0.0)
 
     def progresses(self, names: Sequence[str]) -> dict[str, IndexProgress]:
-        """In one request. What searches see is half a second behind at most, which is no lag to speak of."""
         known = {index.name: index for index in self.registry.all()}
-        wanted = [known[name] for name in names if name in known]
-        lines: list[dict[str, Any]] = []
-        for index in wanted:
-            lines += [{"index": self.registry.concrete(index)}, FIGURES]
-        answers = self.cluster.ask("POST", "/_msearch", lines, again=True)["responses"] if lines else ()
-        found = {}
-        for index, answer in zip(wanted, answers, strict=True):
-            if "aggregations" in answer:
-                newest, living = (answer["aggregations"][name] for name in ("newest", "living"))
-                seq = index.live.base + int(newest["value"] if newest["value"] is not None else -1) + 1
-                found[index.name] = IndexProgress(living["doc_count"], seq, seq, 0, 0.0)
-        return found
+        return self.concretes.progresses([known[name] for name in names if name in known])
 
     @contextlib.contextmanager
     def there(self, name: str) -> Iterator[None]:
@@ -209,26 +162,7 @@ class OpenSearchEngine:
             raise EngineUnavailable("The index is just being made anew. Try again soon.", code="index_rebuilding") from None
 
     def _newest(self, index: Index) -> int:
-        return index.live.base + self.checkpoint(index) + 1
-
-    def checkpoint(self, index: Index, held: Concrete | None = None) -> int:
-        """The `_seq_no` up to which everything is written; -1 for nothing."""
-        return self.checkpoint_of(self.registry.concrete(index, held))
-
-    def checkpoint_of(self, name: str) -> int:
-        """The same of a concrete index by its name."""
-        shards = self.cluster.ask("GET", f"/{name}/_stats/completion", params={"level": "shards"}, again=True)["indices"][name][
-            "shards"
-        ]
-        copies = (copy for shard in shards.values() for copy in shard)
-        primary = next((copy for copy in copies if copy["routing"]["primary"]), None)
-        if primary is None:
-            raise EngineUnavailable("The search engine is not ready.")
-        return primary["seq_no"]["local_checkpoint"]
-
-    def _count(self, index: Index) -> int:
-        path = f"/{self.registry.concrete(index)}/_count"
-        return self.cluster.ask("POST", path, {"query": LIVING}, again=True)["count"]
+        return index.live.base + self.concretes.checkpoint(index) + 1
 
     # ----------------------------------------------------------------------------------------------------- documents
 
@@ -275,7 +209,7 @@ class OpenSearchEngine:
         index = self.registry.get(name)
         held = self.registry.concrete(index)
         with self.there(name):
-            self._refreshes.now(held)
+            self.concretes.refreshes.now(held)
         left = limit
         while left is None or left > 0:
             size = SCAN_CHUNK if left is None else min(left, SCAN_CHUNK)
@@ -303,13 +237,13 @@ class OpenSearchEngine:
 
     def _delete_where(self, name: str, filter: Filter, progress: Callable[[int], None]) -> int:
         index = self.registry.fresh(name)
-        upto, deleted = self.checkpoint(index), 0
+        upto, deleted = self.concretes.checkpoint(index), 0
         held = self.registry.concrete(index)
         written = {"range": {"_seq_no": {"lte": upto}}}
         query = {"bool": {"filter": [Compiler(index.live.fields).filter(filter), written], "must_not": [GONE]}}
         body = {"size": DELETE_CHUNK, "query": query, "seq_no_primary_term": True, "_source": ["version"], "sort": ["_doc"]}
         while True:
-            self._refreshes.now(held)
+            self.concretes.refreshes.now(held)
             params = {"preference": "_primary"}  # whose checkpoint that is: another copy may be a moment behind
             rows = self.cluster.ask("POST", f"/{held}/_search", body, params=params, again=True, timeout=SLOW)["hits"]["hits"]
             if not rows:
@@ -330,7 +264,7 @@ class OpenSearchEngine:
     def wait(self, name: str, seq: int, timeout: float) -> bool:
         index = self.registry.get(name)
         with self.there(name):
-            self._refreshes.now(self.registry.concrete(index), max(timeout, 1.0))
+            self.concretes.refreshes.now(self.registry.concrete(index), max(timeout, 1.0))
         self._words(index).clear()
         return True
 
@@ -386,25 +320,6 @@ class OpenSearchEngine:
     def close(self) -> None:
         self.system.close()
         self.cluster.close()
-
-
-class Refreshes:
-    """Refreshing an index on behalf of many who wait: one that began after somebody came is good for them too."""
-
-    def __init__(self, cluster: Cluster):
-        self._cluster = cluster
-        self._locks: dict[str, threading.Lock] = {}
-        self._begun: dict[str, float] = {}  # when the last one that has ended began
-
-    def now(self, index: str, timeout: float = SLOW) -> None:
-        """Returns when searches see what was written before it was called."""
-        came = time.monotonic()
-        with self._locks.setdefault(index, threading.Lock()):
-            if self._begun.get(index, 0.0) > came:
-                return
-            began = time.monotonic()
-            self._cluster.ask("POST", f"/{index}/_refresh", again=True, timeout=timeout)
-            self._begun[index] = began
 
 
 def _document(source: dict[str, Any]) -> Document:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from ..changes import Change, Changes, PositionLost
 from .client import NotThere
+from .concretes import SLOW
 
 if TYPE_CHECKING:
     from .engine import OpenSearchEngine
 
 REMEMBERED = 3000.0  # seconds; less than a tombstone stays, because hosts' clocks differ
-SLOW = 60.0
 
 
 def changes(engine: OpenSearchEngine, name: str, after: str | None, limit: int) -> Changes:
@@ -24,7 +24,7 @@ def changes(engine: OpenSearchEngine, name: str, after: str | None, limit: int) 
     index, asked_at = engine.registry.fresh(name), int(time.time())
     held = engine.registry.concrete(index)
     try:
-        newest = engine.checkpoint(index)
+        newest = engine.concretes.checkpoint(index)
         if after is None:
             return Changes(f"{held}:{newest}:{asked_at}")
         known, seq, before = after.rsplit(":", 2)

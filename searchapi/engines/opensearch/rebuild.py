@@ -23,8 +23,9 @@ import orjson
 
 from ...exceptions import EngineError, EngineUnavailable, IndexNotFound, SearchAPIError
 from .client import Conflict, NotThere
+from .concretes import SLOW
 from .encode import Encoder, tombstone
-from .engine import SLOW, OpenSearchEngine
+from .engine import OpenSearchEngine
 from .mapping import LAYOUT
 from .registry import ASKED, Concrete, Index
 from .system import now
@@ -73,7 +74,7 @@ class Rebuild:
                 self._give_up(held, again=isinstance(error, EngineUnavailable))
             raise
         self._late(index, live, last)
-        self.engine.point(index)
+        self.engine.concretes.point(index)
 
     # ------------------------------------------------------------------------------------------------------- the steps
 
@@ -87,7 +88,7 @@ class Rebuild:
         index = self.registry.change(self.name, change)
         let_go(self.cluster, self.registry.concrete(index))
         self._building = index.uid, index.building.n
-        self.engine.make(index, index.building)
+        self.engine.concretes.make(index, index.building)
         return index
 
     def _give_up(self, held: str | None, again: bool) -> None:
@@ -133,7 +134,7 @@ class Rebuild:
         """Carry over what was written to the index that was left after all had been read. There is nothing, unless the hold was
         taken away meanwhile."""
         hold(self.cluster, left)
-        if self.engine.checkpoint_of(left) == last:
+        if self.engine.concretes.checkpoint_of(left) == last:
             return
         self.cluster.ask("POST", f"/{left}/_refresh", again=True, timeout=SLOW)
         while rows := self._rows(left, last, MOST):
@@ -151,7 +152,7 @@ class Rebuild:
         """Send what was written after `upto`, until no more than `close` writes are left. The `_seq_no` that was reached."""
         live = self.registry.concrete(index)
         while True:
-            newest = self.engine.checkpoint(index)
+            newest = self.engine.concretes.checkpoint(index)
             self.cluster.ask("POST", f"/{live}/_refresh", again=True, timeout=SLOW)
             begun, at = newest - upto, upto
             while rows := self._rows(live, at, newest):

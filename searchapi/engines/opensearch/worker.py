@@ -14,7 +14,8 @@ from ...exceptions import EngineError, EngineUnavailable, IndexNotFound, SearchA
 from ...model import Task
 from ..tasks import conclude, delete_where
 from .client import NotThere
-from .engine import REBUILD, SLOW, OpenSearchEngine
+from .concretes import SLOW
+from .engine import REBUILD, OpenSearchEngine
 from .rebuild import Rebuild, Replaced
 from .registry import Index
 from .system import now
