@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from searchapi.exceptions import DeadlineExceeded, Invalid
-from searchapi.model import Field, Operation, Query, Sort
+from searchapi.model import Field, IndexSettings, Operation, Query, Sort
 from searchapi.query import cursor
 
 from .. import naive
@@ -339,3 +339,19 @@ def test_a_walk_is_of_its_index(harness):
     with pytest.raises(Invalid) as refused:
         harness.ask(names[1], q="violet", cursor=made)
     assert refused.value.errors[0].code == "invalid_cursor"
+
+
+@pytest.mark.parametrize("sort", ["n", "-n"])
+@pytest.mark.parametrize("limit", ["1", "2", "10"])
+def test_the_largest_number_is_not_a_missing_one(harness, sort, limit):
+    """Documents without a value come last, also after one with the last number that there is."""
+    name = harness.new_index(IndexSettings(fields={"n": Field("n", "integer")}))
+    ends = [{"id": "z-most", "n": 2**63 - 1}, {"id": "z-least", "n": -(2**63)}]
+    harness.put(name, [*ends, {"id": "a-none"}, {"id": "b-none"}, {"id": "one", "n": 1}])
+    answer = harness.ask(name, sort=sort, limit=limit)
+    found = ids(answer)
+    while answer.cursor is not None:
+        answer = harness.ask(name, sort=sort, limit=limit, cursor=answer.cursor)
+        found += ids(answer)
+    ordered = ["z-least", "one", "z-most"]
+    assert found == [*(ordered if sort == "n" else ordered[::-1]), "a-none", "b-none"]

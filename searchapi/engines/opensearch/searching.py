@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ... import model
 from ...exceptions import DeadlineExceeded
 from ...model import Expansion, Field, Hit, Query, Result
-from . import facets, mapping
+from . import facets, mapping, sorting
 from .client import Cluster, NotThere
 from .compile import GONE, Compiler
 from .distance import distance as typos_between
@@ -21,7 +20,6 @@ CANDIDATES = 100  # words a typo is compared with
 LONGEST = 24  # letters of a word whose first one may be wrong beside another typo: the pattern grows with the square
 REMEMBERED = 1.0  # seconds for which what was asked about words is good: as long as a write may take to be seen
 MOST_REMEMBERED = 5_000
-_MISSING = {"long": (2**63 - 1, -(2**63)), "double": ("Infinity", "-Infinity")}  # for no value, ascending and descending
 
 
 class Remembered:
@@ -199,7 +197,7 @@ def _body(query: Query, compiler: Compiler, moment: str | None) -> dict[str, Any
     if moment is not None:
         body["pit"] = {"id": moment, "keep_alive": KEPT}
     if page.after is not None:
-        body["search_after"] = list(page.after[1:]) if page.walk else _after(query, compiler.fields)
+        body["search_after"] = list(page.after[1:]) if page.walk else sorting.after(query, compiler.fields)
     if query.explain:
         body["explain"] = True
     return body
@@ -212,33 +210,7 @@ def _by_relevance(query: Query) -> bool:
 def _sort(query: Query, fields: dict[str, Field]) -> list[Any]:
     if _by_relevance(query):
         return ["_score", {"id": "asc"}]
-    made: list[Any] = []
-    for sort in query.sort:
-        if (field := fields.get(sort.field)) is not None:  # one that no document has yet orders nothing
-            order = "desc" if sort.descending else "asc"
-            made.append({mapping.value_name(field): {"order": order, "missing": "_last"}})
-    return [*made, {"id": "asc"}]
-
-
-def _placed(query: Query, fields: dict[str, Field]) -> list[tuple[int, model.Sort, Field]]:
-    return [(n, sort, field) for n, sort in enumerate(query.sort) if (field := fields.get(sort.field)) is not None]
-
-
-def _after(query: Query, fields: dict[str, Field]) -> list[Any]:
-    values = query.page.after or ()
-    found = [_given(values[n], sort, field) for n, sort, field in _placed(query, fields)]
-    return [*found, values[-1]]
-
-
-def _given(value: Any, sort: model.Sort, field: Field) -> Any:
-    missing = _MISSING.get(_kind(field))
-    if value is None and missing is not None:
-        return missing[sort.descending]
-    return int(value) if isinstance(value, bool) else value
-
-
-def _kind(field: Field) -> str:
-    return "keyword" if field.type in ("text", "keyword") else "double" if field.type == "float" else "long"
+    return sorting.order(query, fields)
 
 
 def _hit(row: dict[str, Any], query: Query, fields: dict[str, Field], moment: str | None) -> Hit:
@@ -246,15 +218,6 @@ def _hit(row: dict[str, Any], query: Query, fields: dict[str, Field], moment: st
     if moment is not None:
         values: tuple[Any, ...] | None = (moment, row["_score"], row["_id"])
     else:
-        values = None if by_relevance else _values(row["sort"], query, fields)
+        values = None if by_relevance else sorting.values(row["sort"], query, fields)
     body = row["_source"]["body"].encode()
     return Hit(row["_id"], body, row["_score"] if by_relevance else None, values, row.get("_explanation"))
-
-
-def _values(found: list[Any], query: Query, fields: dict[str, Field]) -> tuple[Any, ...]:
-    """The sort values as a cursor carries them: None where there is none."""
-    values: list[Any] = [None] * len(query.sort)
-    for (n, sort, field), value in zip(_placed(query, fields), found, strict=False):
-        missing = _MISSING.get(_kind(field))
-        values[n] = None if missing is not None and value == missing[sort.descending] else value
-    return (*values, found[-1])
