@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -232,12 +233,20 @@ class LocalSystem(System):
         slot = unit.partition("@")[2].partition(".")[0]
         end = time.monotonic() + 30
         while time.monotonic() < end:
-            if (self.root / "run/searchapi" / f"{slot}.sock").exists():
+            if _listens(self.root / "run/searchapi" / f"{slot}.sock"):
                 return
             if not self._pid(unit):
                 raise Failed(f"Job for {unit} failed")
             time.sleep(0.01)
         raise Failed(f"{unit} does not listen")
+
+
+def _listens(path: Path) -> bool:
+    """A socket's file is there a moment before it listens."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(str(path))
+        return True
+    return False
 
 
 def _end(pid: int, number: int = signal.SIGTERM) -> None:
