@@ -34,6 +34,7 @@ from .table import Part, Row
 CLIENTS = (1, 8)
 KIND = "exact"
 WAIT, RATE, BULK = Aim("<=", 1.0), Aim(">=", 0.7), Aim(">=", 0.8)
+WARM = 6  # times as long as a round, before the first one
 NOOPS = 3  # no-op requests that our route may cost beside the same query asked directly
 
 
@@ -99,8 +100,8 @@ def queries(target: Target, corpus: Corpus, asked: Sequence[str]) -> list[str]:
 def _searching(
     ours: Server, floor: Server, node: str, listed: list[str], direct: list[str], corpus: Corpus, options: Options, say
 ) -> Iterator[Row]:
-    for base, asked in ((ours.base, listed), (node, direct)):  # both warm
-        load(base, asked, 4, max(2, options.seconds))
+    for base, asked in ((ours.base, listed), (node, direct)):  # a JVM compiles for half a minute until it is as fast as it gets
+        load(base, asked, 4, WARM * options.seconds)
     for clients in CLIENTS:
         say(f"{clients} client{'s' * (clients > 1)}")
         rounds: list[tuple[Load, Load, Load]] = []
