@@ -7,7 +7,6 @@ import json
 import shutil
 import sqlite3
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,15 +20,6 @@ from searchapi.engines.embedded.indexer import Indexer
 from searchapi.model import IndexSettings, Match, Operation, Query, Term
 
 from .local import Server
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server.make(Path(tempfile.mkdtemp(prefix="rel-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)))
-    try:
-        yield made
-    finally:
-        made.end()
 
 
 @pytest.fixture

@@ -8,10 +8,8 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,18 +21,7 @@ from deploy.onhost.checks import Refused
 from deploy.onhost.places import Places, cooling, parts
 from deploy.onhost.shift import Interrupted
 from deploy.onhost.system import Failed
-from tests.deploy.local import REPOSITORY, Server, children, quick
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """Nothing deployed yet."""
-    made = Server.make(Path(tempfile.mkdtemp(prefix="rel-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)))
-    try:
-        with quick():
-            yield made
-    finally:
-        made.end()
+from tests.deploy.local import REPOSITORY, Server, children
 
 
 class Client(threading.Thread):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,17 +17,7 @@ from deploy.onhost import copying, telling
 from deploy.onhost.places import parts
 from deploy.onhost.system import Failed
 
-from .local import Server, quick
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server.make(Path(tempfile.mkdtemp(prefix="rel-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)))
-    try:
-        with quick():
-            yield made
-    finally:
-        made.end()
+from .local import Server
 
 
 def test_status_before_anything_is_there(server: Server) -> None:
