@@ -51,7 +51,7 @@ def deploy(host: Host, ref: str = "HEAD", say: Say = print, repository: Path = R
         for warning in misdirected(host):
             say(f"warning: {warning}")
         _require_room(connection)
-        name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{commit[:12]}"
+        name = f"{_stamp()}-{commit[:12]}"
         say(f"shipping {name} to {host.name}: {revision['subject']}")
         try:
             _ask(connection, commands.ship(name, json.dumps(revision), secrets.token_hex(4)), archive(repository, commit))
@@ -180,10 +180,8 @@ def opened(host: Host) -> Iterator[fabric.Connection]:
         connection = connect(host)
     except NotLetIn as error:
         raise NotLetIn(f"{error} A new server is made ready by `fab provision`.") from None
-    try:
+    with contextlib.closing(connection):
         yield connection
-    finally:
-        connection.close()
 
 
 def misdirected(host: Host) -> list[str]:
@@ -211,7 +209,12 @@ def who() -> str:
 
 
 def _new_run() -> str:
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
+    return f"{_stamp()}-{secrets.token_hex(2)}"
+
+
+def _stamp() -> str:
+    """When names of releases and runs were given, so that they sort by it."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
 
 
 def _ask(connection: fabric.Connection, argv: Argv, stdin: bytes = b"") -> Done:
@@ -281,21 +284,15 @@ def follow(host: Host, connection: fabric.Connection, folder: str, run: str, say
                 raise ConnectionFailed("The lines from the server ended.")
             except ConnectionFailed as error:
                 say(f"{error} It goes on there; connecting again …")
-                connection = stack.enter_context(_opened_again(host))
+                connection = stack.enter_context(contextlib.closing(_connected_again(host)))
 
 
-@contextlib.contextmanager
-def _opened_again(host: Host) -> Iterator[fabric.Connection]:
+def _connected_again(host: Host) -> fabric.Connection:
     end = time.monotonic() + PATIENCE
     while True:
         time.sleep(AGAIN)
         try:
-            connection = connect(host)
-            break
+            return connect(host)
         except ConnectionFailed as error:
             if time.monotonic() > end:
                 raise ReleaseError(f"{error} What became of it, `fab status` tells.") from None
-    try:
-        yield connection
-    finally:
-        connection.close()

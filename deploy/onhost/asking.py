@@ -112,44 +112,53 @@ class Instance:
 # ------------------------------------------------------------------------------------------------------------ waiting
 
 
+class Waiting:
+    """For something that goes on while a figure moves. stuck: seconds without a move after which it is given up. say: told how far
+    it is, now and then."""
+
+    def __init__(self, figure: int, stuck: float, say: Callable[[str], None]):
+        self._figure, self._stuck, self._say = figure, stuck, say
+        self._moved = self._told = time.monotonic()
+
+    def go_on(self, figure: int, told: str, stuck: str) -> None:
+        """A moment. told: how far it is. stuck: why it is given up. Raises Failed."""
+        if figure != self._figure:
+            self._figure, self._moved = figure, time.monotonic()
+        if time.monotonic() - self._moved > self._stuck:
+            raise Failed(stuck)
+        if time.monotonic() - self._told > TELL:
+            self._told = time.monotonic()
+            self._say(told)
+        time.sleep(PAUSE)
+
+
 def wait_ready(
     instance: Instance, look: Callable[[], None], reached: Callable[[], int], say: Callable[[str], None], stuck: float
 ) -> None:
     """Until it can search every index. look: raises where the processes are not as they should be. reached: a figure that moves
     while indexes are built. stuck: seconds without any move after which it is given up. Raises Failed."""
-    before, since, told = reached(), time.monotonic(), time.monotonic()
+    waiting = Waiting(reached(), stuck, say)
     while (why := instance.ready()) is not None:
         look()
-        if (now := reached()) != before:
-            before, since = now, time.monotonic()
-        if time.monotonic() - since > stuck:
-            raise Failed(f"it was not ready within {stuck:.0f} s: {why}")
-        if time.monotonic() - told > TELL:
-            told = time.monotonic()
-            say(f"waiting: {why}; {before:,} writes are in its indexes")
-        time.sleep(PAUSE)
+        now = reached()
+        told = f"waiting: {why}; {now:,} writes are in its indexes"
+        waiting.go_on(now, told, f"it was not ready within {stuck:.0f} s: {why}")
 
 
 def wait_caught_up(instance: Instance, look: Callable[[], None], say: Callable[[str], None]) -> list[str]:
     """Until searches see, in every index, all that had been written when this began. The indexes. Raises Failed."""
     indexes = instance.indexes()
     goals = {index: instance.progress(index)[0] for index in indexes}
-    before, since, told = -1, time.monotonic(), time.monotonic()
+    waiting = Waiting(-1, STUCK, say)
     while goals:
         seen = {index: instance.progress(index)[1] for index in goals}
         goals = {index: goal for index, goal in goals.items() if seen[index] < goal}
         if not goals:
             break
         look()
-        if (now := sum(seen.values())) != before:
-            before, since = now, time.monotonic()
         behind = ", ".join(f"{index} at {seen[index]:,} of {goal:,}" for index, goal in itertools.islice(goals.items(), 3))
-        if time.monotonic() - since > STUCK:
-            raise Failed(f"its index did not catch up with the documents within {STUCK:.0f} s: {behind}")
-        if time.monotonic() - told > TELL:
-            told = time.monotonic()
-            say(f"catching up: {behind}")
-        time.sleep(PAUSE)
+        given_up = f"its index did not catch up with the documents within {STUCK:.0f} s: {behind}"
+        waiting.go_on(sum(seen.values()), f"catching up: {behind}", given_up)
     return indexes
 
 

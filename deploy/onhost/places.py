@@ -179,6 +179,10 @@ class Places:
             return trail[: trail.index(live.name) + 1]
         return [*trail, live.name] if live is not None else trail
 
+    def was_live(self, name: str) -> bool:
+        """Whether a release ever had the traffic."""
+        return any(record.get("to") == name and record.get("outcome") == "ok" for record in self.records())
+
     def data_written(self) -> int | None:
         """The newest format of documents that any release here may have left; None where none has run."""
         found = _json(self.written)

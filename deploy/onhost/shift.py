@@ -93,7 +93,7 @@ class Shift:
             raise Refused(f"{name} is bad, and is not gone back to: {why}")
         if live is not None and live.name == name:
             raise Refused(f"{name} is live already")
-        if not any(r.get("to") == name and r.get("outcome") == "ok" for r in self.places.records()):
+        if not self.places.was_live(name):
             raise Refused(f"{name} was never live")
         return release
 

@@ -65,7 +65,7 @@ def releases(places: Places) -> Iterator[str]:
         elif name in slots and places.warm(slots[name]):
             state = f"warm ({slots[name]})"
         else:
-            state = "was live" if name in trail else "left by a rollback" if _was_live(places, name) else "never live"
+            state = "was live" if name in trail else "left by a rollback" if places.was_live(name) else "never live"
         yield f"{name}  {state:<22}  {release.revision.get('subject', '')[:70]}"
 
 
@@ -84,10 +84,6 @@ def span(places: Places, name: str) -> dict[str, str | None] | None:
 def _clock(moment: str) -> str:
     """`2026-11-23 12:00:00 UTC`, as journalctl reads a time."""
     return moment.replace("T", " ").replace("Z", " UTC")
-
-
-def _was_live(places: Places, name: str) -> bool:
-    return any(r.get("to") == name and r.get("outcome") == "ok" for r in places.records())
 
 
 def _described(release) -> str:
